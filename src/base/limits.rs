@@ -1,0 +1,63 @@
+//! Every bound in one place. An input that would pass one of these is refused, dropped or cut, and counted.
+
+use std::time::Duration;
+
+/// Packets taken from a queue at once; the TSC is read once for each such burst.
+pub const BURST: usize = 32;
+/// Workers in one appliance.
+pub const MAX_WORKERS: usize = 32;
+/// Ports in one appliance.
+pub const MAX_PORTS: usize = 8;
+/// Media addresses over all ports.
+pub const MAX_MEDIA_ADDRESSES: usize = 256;
+/// Next hops known at once.
+pub const MAX_NEXT_HOPS: usize = if cfg!(tandem_loom) { 1 } else { 1024 };
+/// Payload-type rules in a plan: the formats of one media section that tandem keeps.
+pub const MAX_PT_RULES: usize = 8;
+/// How long a freed media port rests before it is allotted again.
+pub const PORT_REST: Duration = Duration::from_secs(10);
+
+/// A SIP message, start line to end of body. RFC 3261 §18.1.1 bounds UDP at 65,535.
+pub const SIP_MESSAGE_BYTES: usize = 65_535;
+/// Header lines in a SIP message, Content-Length aside.
+pub const SIP_HEADERS: usize = 256;
+/// The value of a single SIP header line after unfolding.
+pub const SIP_HEADER_BYTES: usize = 8_192;
+/// Via or Route entries that are followed.
+pub const SIP_LIST_ENTRIES: usize = 70;
+/// Parameters of one URI or header value.
+pub const SIP_PARAMS: usize = 64;
+/// A message body that is read as SDP.
+pub const SDP_BYTES: usize = 16_384;
+/// Media sections in one session description.
+pub const SDP_MEDIA: usize = 16;
+/// SIP connections over TCP at once, both directions.
+pub const SIP_CONNECTIONS: usize = 4_096;
+/// Of these, kept for connections that tandem opens: strangers cannot keep it from calling out.
+pub const SIP_CONNECTIONS_RESERVED: usize = 256;
+/// Accepted connections of all peers together that no trunk names.
+pub const SIP_CONNECTIONS_OF_STRANGERS: usize = SIP_CONNECTIONS / 2;
+/// Accepted connections of one source that no trunk names: an IPv4 address or an IPv6 /64.
+pub const SIP_CONNECTIONS_PER_SOURCE: usize = 32;
+/// Accepted connections of one address that a trunk names.
+pub const SIP_CONNECTIONS_PER_TRUNK_SOURCE: usize = 256;
+/// Bytes waiting to be sent on one SIP connection; past this its peer is taken for dead.
+pub const SIP_OUTGOING_BYTES: usize = 512 * 1024;
+/// Former connections whose messages go on one connection made in their place.
+pub const SIP_CONNECTION_HEIR_OF: usize = 16;
+/// A SIP connection that has carried no whole message for this long is closed.
+pub const SIP_CONNECTION_IDLE: Duration = Duration::from_secs(30 * 60);
+/// An accepted SIP connection that has not delivered a whole message by then is closed: 64 times T1 (RFC 3261
+/// §17.1.2.2), after which a peer that still wanted something has given up.
+pub const SIP_FIRST_MESSAGE: Duration = Duration::from_secs(32);
+/// A SIP connection that is not made by then is given up.
+pub const SIP_CONNECT: Duration = Duration::from_secs(5);
+/// What a peer's TCP has not acknowledged for this long was sent to nobody.
+pub const SIP_UNACKNOWLEDGED: Duration = Duration::from_secs(32);
+/// A SIP connection whose framing is lost stays this long for the answer that says so.
+pub const SIP_LAST_ANSWER: Duration = Duration::from_secs(2);
+/// Latch candidates that one worker may have waiting for the slow path.
+pub const CANDIDATES_QUEUED: usize = 1_024;
+/// Server transactions at once. Past this, requests outside a dialog get 503 without state; those of calls in progress are
+/// still taken. A transaction lasts 32 s at most, so this is some 2,000 new requests a second.
+pub const SIP_SERVER_TRANSACTIONS: usize = 65_536;
