@@ -1,0 +1,8 @@
+//! The worker on simulated ports: each test checks the output and the counters.
+
+mod admission;
+mod allocation;
+mod forwarding;
+mod punting;
+mod rig;
+mod stream;

@@ -1,0 +1,322 @@
+//! The flow table: from the local address and port where a packet arrives to the plan that says what becomes of it.
+//!
+//! tandem allots the ports itself, so the look-up is an index, not a hash. A slot is one word: the RTP entry's number in
+//! its low half, the RTCP entry's in its high half (RFC 5761 §4: one port may carry both). Entry 0 is none.
+//!
+//! An entry is 32 words, four cache lines: the plan (two lines, the second for IPv6 only), the state line, the tally
+//! line. Workers read through [`FlowTable`]; the slow path alone writes, through [`Publisher`]: it fills a spare entry,
+//! stores its number in the slot with release, and reuses the old one only after every worker has passed a burst
+//! boundary. So a reader that has found an entry through a slot sees all of its plan, and only it.
+
+use std::{
+    collections::VecDeque,
+    net::{IpAddr, SocketAddr},
+    sync::Arc,
+};
+
+use super::{
+    nexthop::NextHops,
+    plan::{ADMIT_V6, DEPARTING_V6, OUT_V6, PLAN_WORDS, Plan, PlanView},
+    quiesce::{Boundaries, Mark},
+    state::{ENTRY_WORDS, EntryWords, StateLine},
+    sync::{AtomicU64, Ordering, words},
+};
+
+/// RTP and RTCP on the same port are different flows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum FlowClass {
+    Rtp,
+    Rtcp,
+}
+
+impl FlowClass {
+    const fn shift(self) -> u32 {
+        match self {
+            FlowClass::Rtp => 0,
+            FlowClass::Rtcp => 32,
+        }
+    }
+}
+
+/// A media address, counted in the order given to [`FlowTable::new`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct AddressId(pub u16);
+
+/// Where a flow arrives.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct FlowKey {
+    pub address: AddressId,
+    pub port: u16,
+    pub class: FlowClass,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct EntryId(u32);
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum TableError {
+    #[error("the flow table is full")]
+    Full,
+    #[error("no such media address or port")]
+    NoSuchPlace,
+}
+
+#[derive(Debug)]
+pub struct FlowTable {
+    addresses: AddressMap,
+    port_low: u16,
+    ports: usize,
+    slots: &'static [AtomicU64],
+    entries: &'static [EntryWords],
+    pub next_hops: NextHops,
+    pub boundaries: Boundaries,
+}
+
+impl FlowTable {
+    /// `capacity` counts entries: live ones and those that wait for a burst boundary.
+    pub fn new(addresses: &[IpAddr], port_low: u16, port_high: u16, capacity: usize, workers: usize) -> Arc<Self> {
+        let ports = usize::from(port_high.saturating_sub(port_low)) + 1;
+        Self::on(
+            addresses,
+            port_low,
+            port_high,
+            workers,
+            words(addresses.len() * ports),
+            words((capacity + 1) * ENTRY_WORDS),
+        )
+    }
+
+    /// Words that `new` would take for the slots and for the entries: for those who bring memory of their own.
+    pub fn sizes(addresses: usize, port_low: u16, port_high: u16, capacity: usize) -> (usize, usize) {
+        let ports = usize::from(port_high.saturating_sub(port_low)) + 1;
+        (addresses * ports, (capacity + 1) * ENTRY_WORDS)
+    }
+
+    /// On memory that is zeroed and 64-byte aligned, as large as `sizes` says.
+    pub fn on(
+        addresses: &[IpAddr],
+        port_low: u16,
+        port_high: u16,
+        workers: usize,
+        slots: &'static [AtomicU64],
+        entries: &'static [AtomicU64],
+    ) -> Arc<Self> {
+        let ports = usize::from(port_high.saturating_sub(port_low)) + 1;
+        Arc::new(FlowTable {
+            addresses: AddressMap::new(addresses),
+            port_low,
+            ports,
+            slots,
+            entries: entries.as_chunks().0,
+            next_hops: NextHops::default(),
+            boundaries: Boundaries::new(workers),
+        })
+    }
+
+    #[inline]
+    pub fn address_v4(&self, ip: u32) -> Option<AddressId> {
+        self.addresses.v4(ip)
+    }
+
+    #[inline]
+    pub fn address_v6(&self, ip: u128) -> Option<AddressId> {
+        self.addresses.v6(ip)
+    }
+
+    pub fn address(&self, ip: IpAddr) -> Option<AddressId> {
+        match ip {
+            IpAddr::V4(ip) => self.address_v4(ip.into()),
+            IpAddr::V6(ip) => self.address_v6(ip.into()),
+        }
+    }
+
+    /// True for ports that carry media and nothing else.
+    #[inline]
+    pub fn is_media_port(&self, port: u16) -> bool {
+        usize::from(port.wrapping_sub(self.port_low)) < self.ports
+    }
+
+    #[inline]
+    fn slot(&self, address: AddressId, port: u16) -> Option<&'static AtomicU64> {
+        let offset = usize::from(port.wrapping_sub(self.port_low));
+        if offset >= self.ports {
+            return None;
+        }
+        self.slots.get(usize::from(address.0) * self.ports + offset)
+    }
+
+    #[inline]
+    pub fn lookup(&self, key: FlowKey) -> Option<EntryId> {
+        let word = self.slot(key.address, key.port)?.load(Ordering::Acquire);
+        let id = (word >> key.class.shift()) as u32;
+        if id == 0 { None } else { Some(EntryId(id)) }
+    }
+
+    #[inline]
+    fn entry(&self, id: EntryId) -> &'static EntryWords {
+        // An `EntryId` comes from a slot, a slot from the publisher, and that from the free list of this table.
+        &self.entries[id.0 as usize]
+    }
+
+    /// A copy of the plan; the second line is read only where an IPv6 address is in play.
+    #[inline]
+    pub fn plan(&self, id: EntryId) -> PlanView {
+        let entry = self.entry(id);
+        let mut words = [0; PLAN_WORDS];
+        for i in 0..8 {
+            words[i] = entry[i].load(Ordering::Relaxed);
+        }
+        if words[0] as u16 & (ADMIT_V6 | OUT_V6 | DEPARTING_V6) != 0 {
+            for i in 8..PLAN_WORDS {
+                words[i] = entry[i].load(Ordering::Relaxed);
+            }
+        }
+        PlanView { words }
+    }
+
+    #[inline]
+    pub fn state(&self, id: EntryId) -> StateLine {
+        StateLine::of(self.entry(id))
+    }
+}
+
+/// An entry that no worker can reach any more, handed back once: its state line is final.
+#[derive(Clone, Copy, Debug)]
+pub struct Retired {
+    pub key: FlowKey,
+    pub entry: EntryId,
+}
+
+/// The slow path's side: the only writer.
+#[derive(Debug)]
+pub struct Publisher {
+    table: Arc<FlowTable>,
+    free: Vec<u32>,
+    retired: VecDeque<(Mark, Retired)>,
+}
+
+impl Publisher {
+    /// One per table.
+    pub fn new(table: Arc<FlowTable>) -> Self {
+        let count = table.entries.len() as u32;
+        Publisher { free: (1..count).rev().collect(), retired: VecDeque::new(), table }
+    }
+
+    pub fn table(&self) -> &Arc<FlowTable> {
+        &self.table
+    }
+
+    /// Entries that could be filled now.
+    pub fn spare(&self) -> usize {
+        self.free.len()
+    }
+
+    pub fn key(&self, at: SocketAddr, class: FlowClass) -> Option<FlowKey> {
+        let address = self.table.address(at.ip())?;
+        self.table.is_media_port(at.port()).then_some(FlowKey { address, port: at.port(), class })
+    }
+
+    /// Makes `plan` the one for `key`; the one before it, if any, is retired.
+    pub fn publish(&mut self, key: FlowKey, plan: &Plan) -> Result<EntryId, TableError> {
+        let slot = self.table.slot(key.address, key.port).ok_or(TableError::NoSuchPlace)?;
+        let id = EntryId(self.free.pop().ok_or(TableError::Full)?);
+        let entry = self.table.entry(id);
+        for (word, value) in entry.iter().zip(plan.encode()) {
+            word.store(value, Ordering::Relaxed);
+        }
+        for word in &entry[PLAN_WORDS..] {
+            word.store(0, Ordering::Relaxed);
+        }
+        self.swap(slot, key, id.0);
+        Ok(id)
+    }
+
+    /// No packet for `key` is forwarded from the next burst on.
+    pub fn withdraw(&mut self, key: FlowKey) {
+        if let Some(slot) = self.table.slot(key.address, key.port) {
+            self.swap(slot, key, 0);
+        }
+    }
+
+    fn swap(&mut self, slot: &AtomicU64, key: FlowKey, id: u32) {
+        let word = slot.load(Ordering::Relaxed);
+        let shift = key.class.shift();
+        let old = (word >> shift) as u32;
+        slot.store(word & !(u64::from(u32::MAX) << shift) | u64::from(id) << shift, Ordering::Release);
+        if old != 0 {
+            let mark = self.table.boundaries.retire();
+            self.retired.push_back((mark, Retired { key, entry: EntryId(old) }));
+        }
+    }
+
+    /// Hands every entry that has become unreachable to `last`, then makes it spare.
+    pub fn reclaim(&mut self, mut last: impl FnMut(&FlowTable, Retired)) {
+        while let Some(&(mark, retired)) = self.retired.front() {
+            if !self.table.boundaries.passed(mark) {
+                return;
+            }
+            self.retired.pop_front();
+            last(&self.table, retired);
+            self.free.push(retired.entry.0);
+        }
+    }
+}
+
+/// Media addresses → their number: a small open-addressed table, fixed at start.
+#[derive(Debug)]
+struct AddressMap {
+    v4: Vec<Option<(u32, AddressId)>>,
+    v6: Vec<Option<(u128, AddressId)>>,
+}
+
+impl AddressMap {
+    fn new(addresses: &[IpAddr]) -> Self {
+        let size = (addresses.len() * 4).next_power_of_two().max(4);
+        let mut map = AddressMap { v4: vec![None; size], v6: vec![None; size] };
+        for (i, ip) in addresses.iter().enumerate() {
+            let id = AddressId(i as u16);
+            match *ip {
+                IpAddr::V4(ip) => place(&mut map.v4, hash(u128::from(u32::from(ip))), (u32::from(ip), id)),
+                IpAddr::V6(ip) => place(&mut map.v6, hash(ip.into()), (u128::from(ip), id)),
+            }
+        }
+        map
+    }
+
+    #[inline]
+    fn v4(&self, ip: u32) -> Option<AddressId> {
+        find(&self.v4, hash(u128::from(ip)), ip)
+    }
+
+    #[inline]
+    fn v6(&self, ip: u128) -> Option<AddressId> {
+        find(&self.v6, hash(ip), ip)
+    }
+}
+
+#[inline]
+fn hash(ip: u128) -> usize {
+    let folded = (ip >> 64) as u64 ^ ip as u64;
+    (folded.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 40) as usize
+}
+
+fn place<K: Copy>(slots: &mut [Option<(K, AddressId)>], hash: usize, entry: (K, AddressId)) {
+    let mask = slots.len() - 1;
+    // A quarter full at most: there is room.
+    if let Some(at) = (0..slots.len()).map(|i| (hash + i) & mask).find(|&at| slots[at].is_none()) {
+        slots[at] = Some(entry);
+    }
+}
+
+#[inline]
+fn find<K: Copy + PartialEq>(slots: &[Option<(K, AddressId)>], hash: usize, key: K) -> Option<AddressId> {
+    let mask = slots.len() - 1;
+    let mut at = hash & mask;
+    while let Some((k, id)) = slots[at] {
+        if k == key {
+            return Some(id);
+        }
+        at = (at + 1) & mask;
+    }
+    None
+}
