@@ -1,0 +1,136 @@
+//! The media of a call: opens the session, lets offers and answers pass through the anchor, tells call control what
+//! was agreed. Slow-path thread.
+//!
+//! A refused offer needs no way back: call control is told only what was answered, and the anchor counts what it said.
+
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+
+use super::{attempt, call::Call};
+use crate::{
+    base::ids::Side,
+    control::{LegMedia, OpenError, OpenRequest, Phase, Session, SessionReport},
+    sip::{
+        endpoint::{Cause, Core, Level, Refusal, SDP, Turn},
+        message::{HeaderName, Message},
+        route::Destination,
+        sdp::{Sdp, SdpAnchor},
+    },
+};
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct CallMedia {
+    pub session: Session,
+    /// The address names it was opened with.
+    names: [Vec<String>; 2],
+    anchor: SdpAnchor,
+    /// What leg A was answered last, in a provisional response or the final one.
+    last_answer: Option<Bytes>,
+}
+
+/// The session description in a message; a body of another type is none.
+pub fn sdp_of(message: &Message) -> Option<Bytes> {
+    (!message.body.is_empty() && message.content_is(SDP)).then(|| message.body.clone())
+}
+
+/// Opens the media session for an attempt. The one of an earlier attempt serves again if it has the same addresses; to
+/// leg A it is one session all along.
+pub fn open(core: &mut Core, turn: &mut Turn<'_>, call: &mut Call, destination: &Destination) -> Result<(), Refusal> {
+    let names = [names_of(core, &call.a.trunk), names_of(core, &destination.trunk)];
+    let mut anchor = match &call.media {
+        Some(media) => media.anchor.clone(),
+        None => SdpAnchor::new([core.random.u64(), core.random.u64()]),
+    };
+    anchor.new_peer(Side::B, core.random.u64());
+    if let Some(media) = &mut call.media {
+        if media.names == names {
+            media.anchor = anchor;
+            media.last_answer = None;
+            // What the destination before had said (early media) holds no longer: it is neither heard nor fed.
+            turn.media.update(turn.outside, media.session.id, Side::B, &LegMedia::nowhere());
+            return Ok(());
+        }
+        close(core, turn, call);
+    }
+    let request = OpenRequest { media: names.clone(), call_id: call.sip_call_id().to_owned() };
+    match turn.media.open(turn.outside, &request) {
+        Ok(session) => {
+            core.live.sessions.insert(session.id, call.id);
+            call.media = Some(CallMedia { session, names, anchor, last_answer: None });
+            Ok(())
+        }
+        Err(error) => {
+            core.log(Level::Warn, Some(call.id), Some(call.sip_call_id()), format!("no media session: {error}"));
+            let retry_s = if error == OpenError::NoAddress { "600" } else { "10" };
+            Err(Refusal::new(503, Cause::NoMedia).with(HeaderName::RetryAfter, retry_s))
+        }
+    }
+}
+
+fn names_of(core: &Core, trunk: &str) -> Vec<String> {
+    match attempt::trunk_of(core, trunk) {
+        Some(trunk) if trunk.media.is_empty() => vec![trunk.address.clone()],
+        Some(trunk) => trunk.media.clone(),
+        None => Vec::new(),
+    }
+}
+
+/// Rewrites the offer of `from` for the other side, which belongs to `trunk`.
+pub fn pass_offer(core: &mut Core, call: &mut Call, from: Side, offer: &[u8], trunk: &str) -> Result<Bytes, Refusal> {
+    let codecs = attempt::trunk_of(core, trunk).map(|t| t.codecs.clone()).unwrap_or_default();
+    let (id, call_id) = (call.id, call.sip_call_id().to_owned());
+    let Some(media) = &mut call.media else { return Err(Refusal::new(500, Cause::NotAcceptable)) };
+    let [a, b] = &media.session.local;
+    let local = if from == Side::A { b } else { a };
+    let passed = Sdp::parse(offer).and_then(|offer| media.anchor.offer_to_other_side(from, &offer, local, &codecs));
+    passed.map_err(|error| {
+        core.log(Level::Info, Some(id), Some(&call_id), format!("offer of leg {from}: {error}"));
+        Refusal::new(error.status(), Cause::NotAcceptable)
+    })
+}
+
+/// Rewrites the answer to `offerer`'s offer, and puts what was agreed into effect on both sides.
+pub fn pass_answer(
+    core: &mut Core,
+    turn: &mut Turn<'_>,
+    call: &mut Call,
+    offerer: Side,
+    answer: &[u8],
+) -> Result<Bytes, Refusal> {
+    let (id, call_id) = (call.id, call.sip_call_id().to_owned());
+    let Some(media) = &mut call.media else { return Err(Refusal::new(500, Cause::BadAnswer)) };
+    let [a, b] = &media.session.local;
+    let local = if offerer == Side::A { a } else { b };
+    let answered = Sdp::parse(answer).and_then(|answer| media.anchor.answer_to_offerer(&answer, local));
+    let answered = match answered {
+        Ok(answered) => answered,
+        Err(error) => {
+            let text = format!("answer of leg {}: {error}", offerer.other());
+            core.log(Level::Info, Some(id), Some(&call_id), text);
+            return Err(Refusal::new(502, Cause::BadAnswer));
+        }
+    };
+    for (side, leg) in Side::BOTH.iter().zip(&answered.legs) {
+        turn.media.update(turn.outside, media.session.id, *side, leg);
+    }
+    if offerer == Side::A {
+        media.last_answer = Some(answered.sdp.clone());
+    }
+    Ok(answered.sdp)
+}
+
+pub fn last_answer(call: &Call) -> Option<Bytes> {
+    call.media.as_ref()?.last_answer.clone()
+}
+
+pub fn phase(turn: &mut Turn<'_>, call: &Call, phase: Phase) {
+    if let Some(media) = &call.media {
+        turn.media.phase(turn.outside, media.session.id, phase);
+    }
+}
+
+pub fn close(core: &mut Core, turn: &mut Turn<'_>, call: &mut Call) -> Option<SessionReport> {
+    let media = call.media.take()?;
+    core.live.sessions.remove(&media.session.id);
+    turn.media.close(turn.outside, media.session.id)
+}

@@ -1,0 +1,189 @@
+//! What every part of the endpoint shares: configuration, transactions, the indexes that find a call, randomness and
+//! the queue of outputs. Slow-path thread. `Live` is the part that is saved.
+
+use std::{
+    collections::{HashMap, VecDeque},
+    fmt,
+    sync::Arc,
+    time::Duration,
+};
+
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+use super::{
+    Counters, Level, Note, Output,
+    clock::Clock,
+    counters::method_label,
+    random::{Random, Seed},
+};
+use crate::{
+    base::{
+        Time,
+        ids::{SessionId, Side},
+    },
+    config::{Config, SipTransport},
+    control::MediaControl,
+    sip::{
+        deadlines::Deadlines,
+        dialog::DialogKey,
+        flow::{ListenerId, Local},
+        pairs,
+        route::Routing,
+        transaction::{ClientId, ServerId, Timing, Transactions, table::Label},
+    },
+};
+
+/// A call: random, so that it stays unique over restarts and hosts. Written as 16 hexadecimal digits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct CallId(pub u64);
+
+impl fmt::Display for CallId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:016x}", self.0)
+    }
+}
+
+impl std::str::FromStr for CallId {
+    type Err = std::num::ParseIntError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        u64::from_str_radix(text, 16).map(CallId)
+    }
+}
+
+impl Serialize for CallId {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for CallId {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        String::deserialize(deserializer)?.parse().map_err(serde::de::Error::custom)
+    }
+}
+
+/// What a client transaction is for.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub enum Use {
+    /// The INVITE that sets up leg B, and the trunk it went to.
+    Setup { call: CallId, trunk: String },
+    /// A re-INVITE sent on this side.
+    Reinvite { call: CallId, to: Side },
+    /// An INVITE whose outcome nobody waits for any longer.
+    Unwanted(Unwanted),
+    /// A BYE sent on this side.
+    Bye { call: CallId, to: Side },
+    /// A request passed on to this side; `answer` is the transaction of the side it came from.
+    Relay { call: CallId, to: Side, answer: ServerId },
+    /// Whatever comes back does not matter.
+    Alone,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Unwanted {
+    pub trunk: String,
+    pub cancelled: bool,
+    /// A 2xx makes a dialog that must be ended; not so for a re-INVITE, whose dialog is ended elsewhere.
+    pub bye: bool,
+    /// The Reason header to send along.
+    pub reason: Option<String>,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Live {
+    /// Marks our own branches among the Vias of a request.
+    pub cookie: String,
+    pub tx: Transactions<Use, Option<(CallId, Side)>>,
+    #[serde(with = "pairs")]
+    pub dialogs: HashMap<DialogKey, (CallId, Side)>,
+    #[serde(with = "pairs")]
+    pub sessions: HashMap<SessionId, CallId>,
+    pub call_deadlines: Deadlines<CallId>,
+    /// Cancelled INVITEs, which must end by then (RFC 3261 §9.1).
+    pub unwanted: Deadlines<ClientId>,
+    /// Calls that have not ended.
+    pub active: u32,
+    /// No call is accepted any more, and those in progress end at this time.
+    pub drain: Option<Time>,
+}
+
+/// One input's circumstances: the time, and call control.
+pub struct Turn<'a> {
+    /// On the state's clock.
+    pub now: Time,
+    /// On the caller's clock, for `media`.
+    pub outside: Time,
+    pub media: &'a mut dyn MediaControl,
+}
+
+pub struct Core {
+    pub config: Arc<Config>,
+    pub locals: Vec<Local>,
+    pub routing: Routing,
+    pub random: Random,
+    pub clock: Clock,
+    pub live: Live,
+    pub counters: Counters,
+    /// The value of User-Agent and Server.
+    pub product: String,
+    pub out: VecDeque<Output>,
+}
+
+impl Core {
+    pub fn new(config: Arc<Config>, seed: Seed, clock: Clock) -> Core {
+        let mut random = Random::new(seed);
+        let live = Live {
+            cookie: random.short(),
+            tx: Transactions::new(Timing::new(Duration::from_millis(u64::from(config.sip.t1_ms.max(1))))),
+            dialogs: HashMap::new(),
+            sessions: HashMap::new(),
+            call_deadlines: Deadlines::default(),
+            unwanted: Deadlines::default(),
+            active: 0,
+            drain: None,
+        };
+        Core::with_state(config, random, clock, live)
+    }
+
+    pub fn with_state(config: Arc<Config>, random: Random, clock: Clock, live: Live) -> Core {
+        let locals = Local::from_config(&config);
+        let routing = Routing::new(&config, &locals);
+        // RFC 3261 §20.35: a product token and a comment; what would end the comment stays out of it.
+        let plain = |c: &char| c.is_ascii_alphanumeric() || "-_.".contains(*c);
+        let node: String = config.node.name.chars().filter(plain).collect();
+        let product = format!("tandem/{} ({node})", env!("CARGO_PKG_VERSION"));
+        let counters = Counters::default();
+        Core { config, locals, routing, random, clock, live, counters, product, out: VecDeque::new() }
+    }
+
+    pub fn local(&self, id: ListenerId) -> Option<&Local> {
+        self.locals.get(usize::from(id.0))
+    }
+
+    /// RFC 3261 §8.1.1.8: where we take requests, as peers are told.
+    pub fn contact(&self, listener: ListenerId) -> String {
+        let Some(local) = self.local(listener) else { return String::new() };
+        match local.transport {
+            SipTransport::Udp => format!("<sip:{}>", local.told_addr()),
+            SipTransport::Tcp => format!("<sip:{};transport=tcp>", local.told_addr()),
+        }
+    }
+
+    pub fn log(&mut self, level: Level, call: Option<CallId>, sip_call_id: Option<&str>, text: String) {
+        let note = Note { level, call, sip_call_id: sip_call_id.map(str::to_owned), text };
+        self.out.push_back(Output::Log(note));
+    }
+
+    /// Moves what the transactions sent to the outputs, and counts it.
+    pub fn flush(&mut self) {
+        for sent in self.live.tx.take_sent() {
+            match &sent.label {
+                Label::Request(method) => *self.counters.requests_out.entry(method_label(method)).or_default() += 1,
+                Label::Response(status) => *self.counters.responses_out.entry(*status).or_default() += 1,
+            }
+            self.counters.retransmissions_out += u64::from(sent.repeated);
+            self.out.push_back(Output::Send { flow: sent.flow, bytes: sent.bytes });
+        }
+    }
+}

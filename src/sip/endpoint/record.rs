@@ -1,0 +1,171 @@
+//! The call-detail record: what is known of a call at its end, one JSON line once somebody writes it. Slow-path thread.
+//!
+//! Times are milliseconds since 1970 by the wall clock the endpoint was given; durations come from the monotonic one.
+
+use serde::{Deserialize, Serialize};
+
+use super::CallId;
+use crate::{
+    base::ids::Side,
+    control::{LegReport, SessionReport},
+};
+
+/// Why a call ended or never began: a closed list, each a label of its own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Cause {
+    /// Answered, and one side hung up.
+    Hangup,
+    /// Answered, and no media came for too long.
+    MediaTimeout,
+    /// The operator ended it.
+    Operator,
+    /// The drain's deadline came.
+    Drained,
+    /// Answered, and the caller never acknowledged.
+    NoAck,
+    /// Answered, and a side no longer knew the dialog or did not answer within it.
+    DialogLost,
+    /// The caller gave up before the answer.
+    Cancelled,
+    /// The called side refused (3xx to 6xx).
+    Rejected,
+    /// No destination gave a final answer in time.
+    NoAnswer,
+    /// No destination reacted.
+    NoReply,
+    /// Every destination was unavailable: 503 or unreachable.
+    Unavailable,
+    /// An answer to an offer could not be used.
+    BadAnswer,
+    /// No route for the called number.
+    NoRoute,
+    /// `sip.max_calls` reached.
+    Limit,
+    /// Calls are drained.
+    Draining,
+    /// No media port or table entry.
+    NoMedia,
+    /// The offer could not be carried.
+    NotAcceptable,
+    /// The INVITE itself was refused: looped, an extension or body type that is unknown, no Contact.
+    BadRequest,
+}
+
+impl Cause {
+    pub const ALL: [Cause; 18] = [
+        Cause::Hangup,
+        Cause::MediaTimeout,
+        Cause::Operator,
+        Cause::Drained,
+        Cause::NoAck,
+        Cause::DialogLost,
+        Cause::Cancelled,
+        Cause::Rejected,
+        Cause::NoAnswer,
+        Cause::NoReply,
+        Cause::Unavailable,
+        Cause::BadAnswer,
+        Cause::NoRoute,
+        Cause::Limit,
+        Cause::Draining,
+        Cause::NoMedia,
+        Cause::NotAcceptable,
+        Cause::BadRequest,
+    ];
+
+    /// As in records and metrics.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Cause::Hangup => "hangup",
+            Cause::MediaTimeout => "media_timeout",
+            Cause::Operator => "operator",
+            Cause::Drained => "drained",
+            Cause::NoAck => "no_ack",
+            Cause::DialogLost => "dialog_lost",
+            Cause::Cancelled => "cancelled",
+            Cause::Rejected => "rejected",
+            Cause::NoAnswer => "no_answer",
+            Cause::NoReply => "no_reply",
+            Cause::Unavailable => "unavailable",
+            Cause::BadAnswer => "bad_answer",
+            Cause::NoRoute => "no_route",
+            Cause::Limit => "limit",
+            Cause::Draining => "draining",
+            Cause::NoMedia => "no_media",
+            Cause::NotAcceptable => "not_acceptable",
+            Cause::BadRequest => "bad_request",
+        }
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum EndedBy {
+    Caller,
+    Callee,
+    Tandem,
+    Operator,
+}
+
+impl EndedBy {
+    pub const fn of(side: Side) -> EndedBy {
+        match side {
+            Side::A => EndedBy::Caller,
+            Side::B => EndedBy::Callee,
+        }
+    }
+}
+
+/// One destination that was tried.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct AttemptRecord {
+    pub trunk: String,
+    pub destination: String,
+    pub call_id: String,
+    pub at_ms: u64,
+    /// The final status, received or (time-out, transport error) concluded; None: it was given up before.
+    pub status: Option<u16>,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct CallRecord {
+    pub id: CallId,
+    pub node: String,
+    /// From and To as the caller wrote them, and the number that the dial plan saw.
+    pub from: String,
+    pub to: String,
+    pub called: String,
+    pub trunk_a: String,
+    pub trunk_b: Option<String>,
+    pub destination: Option<String>,
+    pub call_id_a: String,
+    pub call_id_b: Option<String>,
+    pub start_ms: u64,
+    pub ringing_ms: Option<u64>,
+    pub answer_ms: Option<u64>,
+    pub end_ms: u64,
+    /// Answer to end.
+    pub duration_ms: u64,
+    pub ended_by: EndedBy,
+    pub cause: Cause,
+    /// The status the caller got; for an answered call 200.
+    pub status: u16,
+    /// The Reason header (RFC 3326) or phrase that came with the end.
+    pub reason: Option<String>,
+    pub attempts: Vec<AttemptRecord>,
+    /// Encoding names of leg A and leg B.
+    pub codecs: [Option<String>; 2],
+    pub transcoded: bool,
+    /// Packets, loss and jitter of leg A and leg B, each as it arrived from that side.
+    pub legs: Option<[LegReport; 2]>,
+}
+
+impl CallRecord {
+    pub fn note_media(&mut self, report: SessionReport) {
+        let [a, b] = &report.legs;
+        self.codecs = [a.codec.clone(), b.codec.clone()];
+        self.transcoded = report.transcoded;
+        self.legs = Some(report.legs);
+    }
+}

@@ -1,0 +1,307 @@
+//! Random sequences of messages, right and wrong, from all sides, with failures and time-outs in between: nothing
+//! panics, media sessions are opened and closed in pairs, and once the clock has run out nothing is left.
+
+use std::time::Duration;
+
+use proptest::{prelude::*, strategy::ValueTree};
+
+use super::harness::*;
+use crate::{
+    base::ids::SessionId,
+    control::OpenError,
+    sip::{
+        endpoint::{Cause, Endpoint, Saved},
+        flow::Flow,
+        message::{HeaderName, Message, Method},
+        transaction::table::within_transaction,
+    },
+};
+
+const PEERS: [std::net::SocketAddr; 5] = [A, B, B2, C, NOBODY];
+
+#[derive(Clone, Debug)]
+enum Op {
+    /// A new INVITE to one of several numbers, with one of several bodies.
+    Invite {
+        from: usize,
+        number: usize,
+        body: usize,
+    },
+    /// A whole set-up without a mishap, as far as the rest of the world lets it.
+    CallUp,
+    /// A response to the n-th newest request that a peer got.
+    Respond {
+        to: usize,
+        back: usize,
+        status: u16,
+        tag: usize,
+        body: usize,
+    },
+    /// A request in a dialog that a peer knows.
+    Within {
+        dialog: usize,
+        method: usize,
+        seq: u32,
+        body: usize,
+    },
+    Cancel {
+        invite: usize,
+    },
+    AckFailure {
+        invite: usize,
+    },
+    /// Something that was sent to tandem before, again, perhaps from somewhere else.
+    Repeat {
+        message: usize,
+        from: usize,
+    },
+    Corrupt {
+        message: usize,
+        at: usize,
+        with: u8,
+    },
+    Fail {
+        peer: usize,
+        connection: Option<u64>,
+    },
+    MediaTimeout(u64),
+    NoMedia(bool),
+    HangUp(usize),
+    TakeOver,
+    Pass(u64),
+}
+
+fn op() -> impl Strategy<Value = Op> {
+    let statuses = prop_oneof![
+        5 => Just(200u16), 3 => Just(180), 2 => Just(183), 2 => Just(100), 2 => Just(503), 1 => Just(486), 1 => Just(487),
+        2 => Just(481), 1 => Just(491), 1 => Just(302), 1 => 100u16..700
+    ];
+    // Mostly what is newest.
+    let small = || prop_oneof![3 => Just(0usize), 1 => 0usize..6];
+    prop_oneof![
+        4 => (0usize..5, 0usize..5, 0usize..5).prop_map(|(from, number, body)| Op::Invite { from, number, body }),
+        2 => Just(Op::CallUp),
+        14 => (prop_oneof![1 => 0usize..5, 1 => Just(1usize)], small(), statuses, 0usize..3, 0usize..5)
+            .prop_map(|(to, back, status, tag, body)| Op::Respond { to, back, status, tag, body }),
+        8 => (small(), 0usize..7, 0u32..8, 0usize..5).prop_map(|(dialog, method, seq, body)| Op::Within { dialog, method, seq, body }),
+        2 => small().prop_map(|invite| Op::Cancel { invite }),
+        2 => small().prop_map(|invite| Op::AckFailure { invite }),
+        2 => (0usize..20, 0usize..5).prop_map(|(message, from)| Op::Repeat { message, from }),
+        1 => (0usize..20, 0usize..400, any::<u8>()).prop_map(|(message, at, with)| Op::Corrupt { message, at, with }),
+        1 => (0usize..5, proptest::option::of(0u64..3)).prop_map(|(peer, connection)| Op::Fail { peer, connection }),
+        1 => (0u64..6).prop_map(Op::MediaTimeout),
+        1 => any::<bool>().prop_map(Op::NoMedia),
+        1 => small().prop_map(Op::HangUp),
+        1 => Just(Op::TakeOver),
+        5 => prop_oneof![Just(10u64), Just(500), Just(4_000), Just(33_000), Just(121_000)].prop_map(Op::Pass),
+    ]
+}
+
+/// What the peers remember.
+#[derive(Default)]
+struct World {
+    /// Requests that tandem sent, by peer.
+    got: [Vec<Message>; 5],
+    invites: Vec<(std::net::SocketAddr, Message)>,
+    /// Final responses to those.
+    answers: Vec<Message>,
+    dialogs: Vec<Ends>,
+    sent: Vec<Vec<u8>>,
+    /// 2xx to re-INVITEs.
+    renegotiated: usize,
+    /// How often another host took over; each draws other random numbers.
+    hosts: u8,
+}
+
+impl World {
+    fn send(&mut self, net: &mut Net, peer: std::net::SocketAddr, message: &Message) {
+        self.sent.push(message.write());
+        net.send(peer, message);
+        self.read(net);
+    }
+
+    fn read(&mut self, net: &mut Net) {
+        for (at, peer) in PEERS.into_iter().enumerate() {
+            for message in net.take(peer) {
+                if message.is_request() {
+                    self.got[at].push(message);
+                } else if message.contacts().is_ok_and(|c| !c.is_empty()) && message.status() != Some(302) {
+                    if let Some((peer, invite)) = self.invites.iter().find(|(_, i)| i.call_id() == message.call_id()) {
+                        self.dialogs.push(Ends::caller(*peer, invite, &message));
+                    }
+                    let again = message.cseq().unwrap();
+                    self.renegotiated +=
+                        usize::from(again.method == Method::Invite && again.seq > 1 && message.status() == Some(200));
+                    self.answers.push(message);
+                }
+            }
+        }
+    }
+}
+
+fn put_body(message: &mut Message, peer: std::net::SocketAddr, kind: usize) {
+    let (content, body) = match kind {
+        0 | 1 => ("application/sdp", sdp(peer.ip(), 4_000, 1, "")),
+        2 => ("application/sdp", sdp(peer.ip(), 4_002, 2, "a=sendonly\r\n")),
+        3 => ("application/sdp", "v=0\r\nnonsense\r\n".into()),
+        _ => ("", String::new()),
+    };
+    message.headers.remove(&HeaderName::ContentType);
+    message.body = body.into();
+    if !content.is_empty() {
+        message.headers.push(HeaderName::ContentType, content);
+    }
+}
+
+fn nth<T>(list: &[T], back: usize) -> Option<&T> {
+    list.len().checked_sub(1 + back).map(|at| &list[at])
+}
+
+fn apply(net: &mut Net, world: &mut World, op: &Op) {
+    match op {
+        Op::Invite { from, number, body } => {
+            let peer = PEERS[*from];
+            let mut invite = net.invite(peer, ["100", "200", "300", "400", "999"][*number]);
+            put_body(&mut invite, peer, *body);
+            world.invites.push((peer, invite.clone()));
+            world.send(net, peer, &invite);
+        }
+        Op::CallUp => {
+            let invite = net.invite(A, "100");
+            world.invites.push((A, invite.clone()));
+            world.send(net, A, &invite);
+            let Some(passed) = world.got[1].last().filter(|m| m.method() == Some(&Method::Invite)).cloned() else {
+                return;
+            };
+            let ok = respond(B, &passed, 200, "t1", Some(6_000));
+            world.dialogs.push(Ends::callee(B, &passed, &ok));
+            world.send(net, B, &ok);
+            let Some(ends) = world.dialogs.last().filter(|ends| ends.peer == A).cloned() else { return };
+            let ack = net.in_dialog(&ends, "ACK", 1);
+            world.send(net, A, &ack);
+        }
+        Op::Respond { to, back, status, tag, body } => {
+            let peer = PEERS[*to];
+            let Some(request) = nth(&world.got[*to], *back).cloned() else { return };
+            let mut response = respond(peer, &request, *status, ["t1", "t2", "t3"][*tag], None);
+            put_body(&mut response, peer, *body);
+            if request.method() == Some(&Method::Invite) && *status > 100 {
+                world.dialogs.push(Ends::callee(peer, &request, &response));
+            }
+            world.send(net, peer, &response);
+        }
+        Op::Within { dialog, method, seq, body } => {
+            let Some(ends) = nth(&world.dialogs, *dialog).cloned() else { return };
+            let name = ["ACK", "BYE", "INVITE", "INFO", "OPTIONS", "UPDATE", "ACK"][*method];
+            let mut request = net.in_dialog(&ends, name, *seq);
+            put_body(&mut request, ends.peer, *body);
+            world.send(net, ends.peer, &request);
+        }
+        Op::Cancel { invite } => {
+            let Some((peer, invite)) = nth(&world.invites, *invite).cloned() else { return };
+            world.send(net, peer, &within_transaction(&invite, Method::Cancel));
+        }
+        Op::AckFailure { invite } => {
+            let Some((peer, invite)) = nth(&world.invites, *invite).cloned() else { return };
+            let mut ack = within_transaction(&invite, Method::Ack);
+            if let Some(answer) = world.answers.iter().rev().find(|a| a.call_id() == invite.call_id()) {
+                ack.headers.set(HeaderName::To, header(answer, HeaderName::To));
+            }
+            world.send(net, peer, &ack);
+        }
+        Op::Repeat { message, from } => {
+            let Some(bytes) = nth(&world.sent, *message).cloned() else { return };
+            net.send_bytes(Net::udp(PEERS[*from]), &bytes);
+            net.sent.clear();
+        }
+        Op::Corrupt { message, at, with } => {
+            let Some(mut bytes) = nth(&world.sent, *message).cloned() else { return };
+            let at = at % bytes.len();
+            bytes[at] = *with;
+            net.endpoint.receive(net.now, Net::udp(A), Message::parse(&bytes), &mut net.media);
+            while net.endpoint.poll_output().is_some() {}
+        }
+        Op::Fail { peer, connection } => {
+            let flow = match connection {
+                Some(0) => Flow { connection: None, ..Net::tcp(PEERS[*peer], 0) },
+                Some(n) => Net::tcp(PEERS[*peer], *n),
+                None => Net::udp(PEERS[*peer]),
+            };
+            net.fail(flow);
+        }
+        Op::MediaTimeout(id) => {
+            net.endpoint.media_timeout(net.now, SessionId(*id), &mut net.media);
+            net.collect();
+        }
+        Op::NoMedia(none) => net.media.refuse = none.then_some(OpenError::NoPort),
+        Op::HangUp(at) => {
+            let id = net.endpoint.calls().nth(*at).map(|call| call.id);
+            if let Some(id) = id {
+                assert!(net.endpoint.hang_up(net.now, id, &mut net.media));
+                net.collect();
+            }
+        }
+        Op::TakeOver => {
+            world.hosts += 1;
+            let json = serde_json::to_vec(&net.endpoint.save(net.now)).unwrap();
+            let saved: Saved = serde_json::from_slice(&json).unwrap();
+            let config = std::sync::Arc::new(toml::from_str(CONFIG).unwrap());
+            net.endpoint = Endpoint::restore(config, [world.hosts; 32], net.now, EPOCH_MS, saved);
+        }
+        Op::Pass(ms) => net.pass(*ms),
+    }
+    world.read(net);
+}
+
+/// Runs the sequence and returns how its calls ended, and how many re-INVITEs were accepted.
+fn check(ops: &[Op]) -> (Vec<Cause>, usize) {
+    let mut net = Net::new();
+    let mut world = World::default();
+    for op in ops {
+        apply(&mut net, &mut world, op);
+        let sessions = net.endpoint.calls().filter(|call| call.session.is_some()).count();
+        assert_eq!(sessions, net.media.open.len(), "every session belongs to a call in progress");
+    }
+    // Calls that are up stay up; the operator ends them, and nobody answers.
+    net.endpoint.drain(net.now, net.now + Duration::from_secs(1), &mut net.media);
+    net.collect();
+    net.run_out();
+    assert!(net.endpoint.is_drained());
+    let mut ids: Vec<_> = net.records.iter().map(|record| record.id).collect();
+    let records = ids.len();
+    ids.sort();
+    ids.dedup();
+    assert_eq!(ids.len(), records, "one record for each call");
+    (net.records.iter().map(|record| record.cause).collect(), world.renegotiated)
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 400, max_shrink_iters: 2_000, ..ProptestConfig::default() })]
+
+    #[test]
+    fn nothing_panics_and_nothing_is_left(ops in proptest::collection::vec(op(), 1..80)) {
+        check(&ops);
+    }
+}
+
+/// The sequences are worth something only if they get somewhere: every way for a call to end occurs, and so do
+/// accepted re-INVITEs.
+#[test]
+fn the_sequences_reach_every_end_of_a_call() {
+    let mut runner = proptest::test_runner::TestRunner::deterministic();
+    let strategy = proptest::collection::vec(op(), 40..120);
+    let mut causes = std::collections::BTreeSet::new();
+    let mut renegotiated = 0;
+    for _ in 0..400 {
+        let ops = strategy.new_tree(&mut runner).unwrap().current();
+        let (ended, accepted) = check(&ops);
+        causes.extend(ended);
+        renegotiated += accepted;
+    }
+    // Of the others, limits need more calls than a sequence has, and draining comes after its end.
+    let expected =
+        Cause::ALL.into_iter().filter(|cause| !matches!(cause, Cause::Limit | Cause::Draining | Cause::BadRequest));
+    let missing: Vec<Cause> = expected.filter(|cause| !causes.contains(cause)).collect();
+    assert!(missing.is_empty(), "never seen: {missing:?}");
+    assert!(renegotiated > 10, "{renegotiated}");
+}

@@ -1,0 +1,13 @@
+//! SIP: messages, session descriptions and the machines above them. Everything here takes bytes and the time and
+//! returns decisions; sockets are elsewhere.
+
+pub mod b2bua;
+pub mod deadlines;
+pub mod dialog;
+pub mod endpoint;
+pub mod flow;
+pub mod message;
+pub mod pairs;
+pub mod route;
+pub mod sdp;
+pub mod transaction;

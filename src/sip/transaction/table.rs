@@ -1,0 +1,659 @@
+//! The transactions in progress: finds the one a message belongs to, holds the bytes to be repeated, keeps the timers.
+//!
+//! Slow-path thread; all look-ups by hash. `C` and `S` are what the user attaches to its client and server
+//! transactions. What is to be transmitted gathers in `sent` until the endpoint takes it. A transaction that
+//! terminated stays readable until `sweep`, so that whoever is told of its end can still see its request.
+
+use std::{
+    collections::{BTreeSet, HashMap},
+    net::SocketAddr,
+};
+
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+
+use super::{
+    ClientKey, MergeKey, ServerKey, Step, Timing, Transmit, Up, client::Client, client_invite::ClientInvite,
+    server::Server, server_invite::ServerInvite,
+};
+use crate::{
+    base::Time,
+    config::SipTransport,
+    sip::{
+        deadlines::Deadlines,
+        flow::{Flow, ListenerId, Path},
+        message::{CSeq, HeaderName, Host, Message, Method, Uri},
+        pairs,
+    },
+};
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct ClientId(u64);
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct ServerId(u64);
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+enum Ref {
+    Client(ClientId),
+    Server(ServerId),
+}
+
+/// A message on its way out.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Transmission {
+    pub flow: Flow,
+    pub bytes: Bytes,
+    pub label: Label,
+    /// The same bytes were sent before.
+    pub repeated: bool,
+}
+
+/// What a transmission is, for counting.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Label {
+    Request(Method),
+    Response(u16),
+}
+
+impl Label {
+    pub fn of(message: &Message) -> Label {
+        match message.method() {
+            Some(method) => Label::Request(method.clone()),
+            None => Label::Response(message.status().unwrap_or(0)),
+        }
+    }
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+enum ClientMachine {
+    Invite(ClientInvite),
+    Other(Client),
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+enum ServerMachine {
+    Invite(ServerInvite),
+    Other(Server),
+}
+
+/// The ACK that the user made for one fork's 2xx, to be sent again with each repetition of that 2xx.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+struct SentAck {
+    tag: String,
+    path: Path,
+    bytes: Bytes,
+}
+
+/// Forks of one INVITE whose 2xx are acknowledged; more are ignored.
+const MAX_FORKS: usize = 16;
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct ClientEntry<C> {
+    machine: ClientMachine,
+    key: ClientKey,
+    path: Path,
+    pub request: Message,
+    bytes: Bytes,
+    /// The ACK for the non-2xx final response.
+    ack: Option<Bytes>,
+    acks: Vec<SentAck>,
+    pub user: C,
+}
+
+impl<C> ClientEntry<C> {
+    /// A response came, but no final one: the state in which RFC 3261 §9.1 allows a CANCEL.
+    pub fn proceeding(&self) -> bool {
+        match &self.machine {
+            ClientMachine::Invite(m) => m.state() == super::client_invite::State::Proceeding,
+            ClientMachine::Other(m) => m.state() == super::client::State::Proceeding,
+        }
+    }
+
+    pub fn path(&self) -> Path {
+        self.path
+    }
+
+    /// It may be that the request never arrived.
+    fn unanswered(&self) -> bool {
+        match &self.machine {
+            ClientMachine::Invite(m) => m.state() == super::client_invite::State::Calling,
+            ClientMachine::Other(m) => {
+                matches!(m.state(), super::client::State::Trying | super::client::State::Proceeding)
+            }
+        }
+    }
+
+    fn next_deadline(&self) -> Option<Time> {
+        match &self.machine {
+            ClientMachine::Invite(m) => m.next_deadline(),
+            ClientMachine::Other(m) => m.next_deadline(),
+        }
+    }
+
+    fn terminated(&self) -> bool {
+        match &self.machine {
+            ClientMachine::Invite(m) => m.state() == super::client_invite::State::Terminated,
+            ClientMachine::Other(m) => m.state() == super::client::State::Terminated,
+        }
+    }
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct ServerEntry<S> {
+    machine: ServerMachine,
+    key: ServerKey,
+    merge: Option<MergeKey>,
+    path: Path,
+    pub request: Message,
+    /// The last response, and the To tag it carried.
+    last: Option<(Bytes, u16)>,
+    pub to_tag: Option<String>,
+    pub user: S,
+}
+
+impl<S> ServerEntry<S> {
+    /// No final response was given yet.
+    pub fn pending(&self) -> bool {
+        match &self.machine {
+            ServerMachine::Invite(m) => m.state() == super::server_invite::State::Proceeding,
+            ServerMachine::Other(m) => {
+                matches!(m.state(), super::server::State::Trying | super::server::State::Proceeding)
+            }
+        }
+    }
+
+    pub fn path(&self) -> Path {
+        self.path
+    }
+
+    fn next_deadline(&self) -> Option<Time> {
+        match &self.machine {
+            ServerMachine::Invite(m) => m.next_deadline(),
+            ServerMachine::Other(m) => m.next_deadline(),
+        }
+    }
+
+    fn terminated(&self) -> bool {
+        match &self.machine {
+            ServerMachine::Invite(m) => m.state() == super::server_invite::State::Terminated,
+            ServerMachine::Other(m) => m.state() == super::server::State::Terminated,
+        }
+    }
+}
+
+/// What a response turned out to be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Matched {
+    /// It belongs to no transaction.
+    Stray,
+    /// The transaction dealt with it.
+    Absorbed,
+    /// The user is to look at it.
+    Tell(ClientId),
+}
+
+/// A timer that the user must know of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Expired {
+    /// Timer B or F.
+    Client(ClientId),
+    /// Timer H.
+    Server(ServerId),
+}
+
+type Remote = (ListenerId, u8, SocketAddr);
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(bound(serialize = "C: Serialize, S: Serialize", deserialize = "C: Deserialize<'de>, S: Deserialize<'de>"))]
+pub struct Transactions<C, S> {
+    timing: Timing,
+    next: u64,
+    #[serde(with = "pairs")]
+    clients: HashMap<ClientId, ClientEntry<C>>,
+    #[serde(with = "pairs")]
+    client_keys: HashMap<ClientKey, ClientId>,
+    #[serde(with = "pairs")]
+    servers: HashMap<ServerId, ServerEntry<S>>,
+    #[serde(with = "pairs")]
+    server_keys: HashMap<ServerKey, ServerId>,
+    #[serde(with = "pairs")]
+    merges: HashMap<MergeKey, ServerId>,
+    remotes: BTreeSet<(Remote, Ref)>,
+    deadlines: Deadlines<Ref>,
+    ended: Vec<Ref>,
+    #[serde(skip)]
+    sent: Vec<Transmission>,
+}
+
+fn remote_of(flow: &Flow) -> Remote {
+    (flow.local, matches!(flow.transport, SipTransport::Tcp).into(), flow.remote)
+}
+
+impl<C, S> Transactions<C, S> {
+    pub fn new(timing: Timing) -> Self {
+        Transactions {
+            timing,
+            next: 0,
+            clients: HashMap::new(),
+            client_keys: HashMap::new(),
+            servers: HashMap::new(),
+            server_keys: HashMap::new(),
+            merges: HashMap::new(),
+            remotes: BTreeSet::new(),
+            deadlines: Deadlines::default(),
+            ended: Vec::new(),
+            sent: Vec::new(),
+        }
+    }
+
+    pub fn timing(&self) -> Timing {
+        self.timing
+    }
+
+    pub fn clients(&self) -> usize {
+        self.clients.len()
+    }
+
+    pub fn servers(&self) -> usize {
+        self.servers.len()
+    }
+
+    pub fn take_sent(&mut self) -> std::vec::Drain<'_, Transmission> {
+        self.sent.drain(..)
+    }
+
+    /// Sends outside of any transaction: an ACK for a 2xx, the repetition of a 2xx, a stateless response.
+    pub fn transmit(&mut self, path: &Path, bytes: Bytes, label: Label, repeated: bool) {
+        self.sent.push(Transmission { flow: path.flow, bytes, label, repeated });
+    }
+
+    // --- client side ------------------------------------------------------------------------------------------------
+
+    /// Sends a request, which has our Via on top, and watches over it. None if it lacks a Via with a branch or CSeq.
+    pub fn request(&mut self, now: Time, request: Message, path: Path, user: C) -> Option<ClientId> {
+        let key = ClientKey::of(&request)?;
+        let id = ClientId(self.bump());
+        let reliable = path.flow.reliable();
+        let invite = request.method() == Some(&Method::Invite);
+        let machine = if invite {
+            ClientMachine::Invite(ClientInvite::start(now, &self.timing, reliable))
+        } else {
+            ClientMachine::Other(Client::start(now, &self.timing, reliable))
+        };
+        let bytes = Bytes::from(request.write());
+        self.transmit(&path, bytes.clone(), Label::of(&request), false);
+        let entry = ClientEntry { machine, key: key.clone(), path, request, bytes, ack: None, acks: Vec::new(), user };
+        self.deadlines.set(Ref::Client(id), entry.next_deadline());
+        self.remotes.insert((remote_of(&path.flow), Ref::Client(id)));
+        self.client_keys.insert(key, id);
+        self.clients.insert(id, entry);
+        Some(id)
+    }
+
+    pub fn client(&self, id: ClientId) -> Option<&ClientEntry<C>> {
+        self.clients.get(&id)
+    }
+
+    pub fn client_mut(&mut self, id: ClientId) -> Option<&mut ClientEntry<C>> {
+        self.clients.get_mut(&id)
+    }
+
+    /// A response arrived.
+    pub fn response(&mut self, now: Time, response: &Message) -> Matched {
+        let Some(status) = response.status() else { return Matched::Stray };
+        let Some(id) = ClientKey::of(response).and_then(|key| self.client_keys.get(&key).copied()) else {
+            return Matched::Stray;
+        };
+        let Some(entry) = self.clients.get_mut(&id) else { return Matched::Stray };
+        let step = match &mut entry.machine {
+            ClientMachine::Invite(m) => m.response(now, &self.timing, status),
+            ClientMachine::Other(m) => m.response(now, &self.timing, status),
+        };
+        if step.transmit == Transmit::Ack && entry.ack.is_none() {
+            entry.ack = Some(Bytes::from(ack_for_failure(&entry.request, response).write()));
+            self.settle_client(id, step, false);
+        } else {
+            self.settle_client(id, step, true);
+        }
+        match step.up {
+            Some(_) if self.acknowledged_again(id, response) => Matched::Absorbed,
+            Some(_) => Matched::Tell(id),
+            None => Matched::Absorbed,
+        }
+    }
+
+    /// Stores the ACK of a 2xx and sends it; it goes out again with each repetition of that 2xx (RFC 3261 §13.2.2.4).
+    pub fn acknowledge(&mut self, id: ClientId, tag: &str, path: Path, ack: &Message) {
+        let bytes = Bytes::from(ack.write());
+        self.transmit(&path, bytes.clone(), Label::Request(Method::Ack), false);
+        if let Some(entry) = self.clients.get_mut(&id)
+            && entry.acks.len() < MAX_FORKS
+        {
+            entry.acks.push(SentAck { tag: tag.to_owned(), path, bytes });
+        }
+    }
+
+    fn acknowledged_again(&mut self, id: ClientId, response: &Message) -> bool {
+        let Some(entry) = self.clients.get(&id) else { return false };
+        let success = response.status().is_some_and(|s| (200..300).contains(&s));
+        if !success || entry.acks.is_empty() {
+            return false;
+        }
+        let to = response.to().ok();
+        let tag = to.as_ref().and_then(|to| to.tag()).unwrap_or("");
+        let Some(sent) = entry.acks.iter().find(|a| a.tag == tag).cloned() else {
+            return entry.acks.len() >= MAX_FORKS;
+        };
+        self.transmit(&sent.path, sent.bytes, Label::Request(Method::Ack), true);
+        true
+    }
+
+    /// Forgets a client transaction; what still comes for it is stray.
+    pub fn abandon(&mut self, id: ClientId) {
+        if let Some(entry) = self.clients.get_mut(&id) {
+            match &mut entry.machine {
+                ClientMachine::Invite(m) => m.terminate(),
+                ClientMachine::Other(m) => m.terminate(),
+            }
+            self.settle_client(id, Step::NOTHING, false);
+        }
+    }
+
+    fn settle_client(&mut self, id: ClientId, step: Step, ack_repeated: bool) {
+        let Some(entry) = self.clients.get(&id) else { return };
+        let flow = entry.path.flow;
+        match (step.transmit, &entry.ack) {
+            (Transmit::Request, _) => {
+                let label = Label::of(&entry.request);
+                self.sent.push(Transmission { flow, bytes: entry.bytes.clone(), label, repeated: true });
+            }
+            (Transmit::Ack, Some(ack)) => {
+                let label = Label::Request(Method::Ack);
+                self.sent.push(Transmission { flow, bytes: ack.clone(), label, repeated: ack_repeated });
+            }
+            _ => {}
+        }
+        self.deadlines.set(Ref::Client(id), entry.next_deadline());
+        if entry.terminated() {
+            self.ended.push(Ref::Client(id));
+        }
+    }
+
+    // --- server side ------------------------------------------------------------------------------------------------
+
+    /// The transaction that a request belongs to, if it is one's repetition or an INVITE's ACK.
+    pub fn server_of(&self, key: &ServerKey) -> Option<ServerId> {
+        self.server_keys.get(key).copied()
+    }
+
+    pub fn server(&self, id: ServerId) -> Option<&ServerEntry<S>> {
+        self.servers.get(&id)
+    }
+
+    pub fn server_mut(&mut self, id: ServerId) -> Option<&mut ServerEntry<S>> {
+        self.servers.get_mut(&id)
+    }
+
+    /// RFC 3261 §8.2.2.2: whether the same request outside a dialog is here already, under another branch.
+    pub fn merged(&self, request: &Message) -> bool {
+        MergeKey::of(request).is_some_and(|key| self.merges.contains_key(&key))
+    }
+
+    /// Begins a server transaction for a new request.
+    pub fn accept(&mut self, key: ServerKey, request: Message, path: Path, user: S) -> ServerId {
+        let id = ServerId(self.bump());
+        let reliable = path.flow.reliable();
+        let machine = if request.method() == Some(&Method::Invite) {
+            ServerMachine::Invite(ServerInvite::start(reliable))
+        } else {
+            ServerMachine::Other(Server::start(reliable))
+        };
+        let merge = MergeKey::of(&request);
+        if let Some(merge) = &merge {
+            self.merges.insert(merge.clone(), id);
+        }
+        if path.flow.connection.is_some() {
+            self.remotes.insert((remote_of(&path.flow), Ref::Server(id)));
+        }
+        self.server_keys.insert(key.clone(), id);
+        self.servers.insert(id, ServerEntry { machine, key, merge, path, request, last: None, to_tag: None, user });
+        id
+    }
+
+    /// The request of transaction `id` arrived again.
+    pub fn repeated(&mut self, id: ServerId) {
+        let Some(entry) = self.servers.get_mut(&id) else { return };
+        let step = match &mut entry.machine {
+            ServerMachine::Invite(m) => m.repeated(),
+            ServerMachine::Other(m) => m.repeated(),
+        };
+        self.settle_server(id, step);
+    }
+
+    /// An ACK arrived that has the key of INVITE transaction `id`. True: it is for a 2xx and belongs to the user.
+    pub fn ack(&mut self, now: Time, id: ServerId, ack: &Message) -> bool {
+        let Some(entry) = self.servers.get_mut(&id) else { return false };
+        // RFC 3261 §17.2.3: an RFC 2543 ACK must carry the To tag of the response it acknowledges.
+        let ack_to = ack.to().ok();
+        if entry.key.is_legacy() && entry.to_tag.as_deref() != ack_to.as_ref().and_then(|to| to.tag()) {
+            return false;
+        }
+        let ServerMachine::Invite(machine) = &mut entry.machine else { return false };
+        let step = machine.ack(now, &self.timing);
+        self.settle_server(id, step);
+        step.up == Some(Up::Ack)
+    }
+
+    /// Sends a response, if the transaction's state still allows one of that status.
+    pub fn respond(&mut self, now: Time, id: ServerId, response: &Message) {
+        let (Some(entry), Some(status)) = (self.servers.get_mut(&id), response.status()) else { return };
+        let step = match &mut entry.machine {
+            ServerMachine::Invite(m) => m.respond(now, &self.timing, status),
+            ServerMachine::Other(m) => m.respond(now, &self.timing, status),
+        };
+        if step.transmit != Transmit::Response {
+            return;
+        }
+        let bytes = Bytes::from(response.write());
+        entry.last = Some((bytes.clone(), status));
+        entry.to_tag = response.to().ok().and_then(|to| to.tag().map(str::to_owned));
+        let path = entry.path;
+        self.settle_server(id, Step::NOTHING);
+        self.transmit(&path, bytes, Label::Response(status), false);
+    }
+
+    /// Sends the last response again on the user's account (RFC 3261 §13.3.1.1: long ringing).
+    pub fn resend(&mut self, id: ServerId) {
+        self.settle_server(id, Step::transmit(Transmit::Response));
+    }
+
+    /// The bytes of the last response, for the user who repeats a 2xx itself.
+    pub fn last_response(&self, id: ServerId) -> Option<(Path, Bytes, u16)> {
+        let entry = self.servers.get(&id)?;
+        entry.last.as_ref().map(|(bytes, status)| (entry.path, bytes.clone(), *status))
+    }
+
+    fn settle_server(&mut self, id: ServerId, step: Step) {
+        let Some(entry) = self.servers.get(&id) else { return };
+        if let (Transmit::Response, Some((bytes, status))) = (step.transmit, &entry.last) {
+            let label = Label::Response(*status);
+            self.sent.push(Transmission { flow: entry.path.flow, bytes: bytes.clone(), label, repeated: true });
+        }
+        self.deadlines.set(Ref::Server(id), entry.next_deadline());
+        if entry.terminated() {
+            self.ended.push(Ref::Server(id));
+        }
+    }
+
+    // --- transport and time -----------------------------------------------------------------------------------------
+
+    /// Nothing can be sent on `flow`, or its connection closed. What has another way is sent again on that; the client
+    /// transactions that have none are returned, to be told so.
+    pub fn transport_failed(&mut self, flow: &Flow) -> Vec<ClientId> {
+        let remote = remote_of(flow);
+        let low = (remote, Ref::Client(ClientId(0)));
+        let high = (remote, Ref::Server(ServerId(u64::MAX)));
+        let hit: Vec<Ref> = self.remotes.range(low..=high).map(|(_, r)| *r).collect();
+        let mut failed = Vec::new();
+        for r in hit {
+            match r {
+                Ref::Client(id) => failed.extend(self.client_transport_failed(id, flow)),
+                Ref::Server(id) => self.server_transport_failed(id, flow),
+            }
+        }
+        failed
+    }
+
+    fn client_transport_failed(&mut self, id: ClientId, flow: &Flow) -> Option<ClientId> {
+        let entry = self.clients.get_mut(&id)?;
+        for ack in entry.acks.iter_mut().filter(|ack| ack.path.flow.connection == flow.connection) {
+            ack.path = ack.path.without_connection().unwrap_or(ack.path);
+        }
+        if entry.path.flow.connection.is_some() && entry.path.flow.connection != flow.connection {
+            return None;
+        }
+        if let Some(other) = entry.path.without_connection() {
+            self.remotes.remove(&(remote_of(&entry.path.flow), Ref::Client(id)));
+            self.remotes.insert((remote_of(&other.flow), Ref::Client(id)));
+            entry.path = other;
+            let resend = entry.unanswered();
+            self.settle_client(id, if resend { Step::transmit(Transmit::Request) } else { Step::NOTHING }, true);
+            return None;
+        }
+        let step = match &mut entry.machine {
+            ClientMachine::Invite(m) => m.transport_failed(),
+            ClientMachine::Other(m) => m.transport_failed(),
+        };
+        self.settle_client(id, step, true);
+        step.up.map(|_| id)
+    }
+
+    fn server_transport_failed(&mut self, id: ServerId, flow: &Flow) {
+        let Some(entry) = self.servers.get_mut(&id) else { return };
+        if entry.path.flow.connection != flow.connection {
+            return;
+        }
+        let Some(other) = entry.path.without_connection() else { return };
+        // RFC 3261 §18.2.2: a new connection to the `received` address and the port in sent-by.
+        self.remotes.remove(&(remote_of(&entry.path.flow), Ref::Server(id)));
+        entry.path = other;
+        // A response that is still to be acknowledged goes out again; a 2xx its user repeats anyway, and a provisional
+        // one is not worth a connection.
+        let unacknowledged = match &entry.machine {
+            ServerMachine::Invite(m) => m.state() == super::server_invite::State::Completed,
+            ServerMachine::Other(_) => false,
+        };
+        self.settle_server(id, if unacknowledged { Step::transmit(Transmit::Response) } else { Step::NOTHING });
+    }
+
+    /// Connections died with their host: what would have gone on one goes to its fallback.
+    pub fn forget_connections(&mut self) {
+        let forget = |path: &mut Path| {
+            *path = path.without_connection().unwrap_or(*path);
+            path.flow.connection = None;
+        };
+        self.remotes.clear();
+        for (id, entry) in &mut self.clients {
+            forget(&mut entry.path);
+            entry.acks.iter_mut().for_each(|ack| forget(&mut ack.path));
+            self.remotes.insert((remote_of(&entry.path.flow), Ref::Client(*id)));
+        }
+        for entry in self.servers.values_mut() {
+            forget(&mut entry.path);
+        }
+    }
+
+    pub fn next_deadline(&self) -> Option<Time> {
+        self.deadlines.next()
+    }
+
+    /// Lets due timers fire, one transaction at a time, until one concerns the user. None: nothing more is due.
+    pub fn fire(&mut self, now: Time) -> Option<Expired> {
+        while let Some(due) = self.deadlines.pop_due(now) {
+            match due {
+                Ref::Client(id) => {
+                    let Some(entry) = self.clients.get_mut(&id) else { continue };
+                    let step = match &mut entry.machine {
+                        ClientMachine::Invite(m) => m.fire(now, &self.timing),
+                        ClientMachine::Other(m) => m.fire(now, &self.timing),
+                    };
+                    self.settle_client(id, step, true);
+                    if step.up.is_some() {
+                        return Some(Expired::Client(id));
+                    }
+                }
+                Ref::Server(id) => {
+                    let Some(entry) = self.servers.get_mut(&id) else { continue };
+                    let step = match &mut entry.machine {
+                        ServerMachine::Invite(m) => m.fire(now, &self.timing),
+                        ServerMachine::Other(m) => m.fire(now, &self.timing),
+                    };
+                    self.settle_server(id, step);
+                    if step.up.is_some() {
+                        return Some(Expired::Server(id));
+                    }
+                }
+            }
+        }
+        None
+    }
+
+    /// Removes what terminated.
+    pub fn sweep(&mut self) {
+        while let Some(ended) = self.ended.pop() {
+            self.deadlines.set(ended, None);
+            match ended {
+                Ref::Client(id) => {
+                    let Some(entry) = self.clients.remove(&id) else { continue };
+                    self.client_keys.remove(&entry.key);
+                    self.remotes.remove(&(remote_of(&entry.path.flow), ended));
+                }
+                Ref::Server(id) => {
+                    let Some(entry) = self.servers.remove(&id) else { continue };
+                    self.server_keys.remove(&entry.key);
+                    self.remotes.remove(&(remote_of(&entry.path.flow), ended));
+                    if let Some(merge) = entry.merge
+                        && self.merges.get(&merge) == Some(&id)
+                    {
+                        self.merges.remove(&merge);
+                    }
+                }
+            }
+        }
+    }
+
+    fn bump(&mut self) -> u64 {
+        self.next += 1;
+        self.next
+    }
+}
+
+/// RFC 3261 §17.1.1.3: the ACK for a 300–699, in the transaction of its INVITE.
+fn ack_for_failure(invite: &Message, response: &Message) -> Message {
+    let mut ack = within_transaction(invite, Method::Ack);
+    if let Some(to) = response.headers.get(&HeaderName::To) {
+        ack.headers.set(HeaderName::To, to);
+    }
+    ack
+}
+
+/// An ACK or CANCEL: same Request-URI, top Via, From, To, Call-ID, CSeq number and Route as the INVITE.
+pub fn within_transaction(invite: &Message, method: Method) -> Message {
+    let uri = invite.uri().cloned().unwrap_or_else(|| Uri::sip(None, Host::Name("invalid".into()), None));
+    let mut message = Message::request(method.clone(), uri);
+    let headers = &mut message.headers;
+    if let Ok(via) = invite.top_via() {
+        headers.push(HeaderName::Via, via.to_string());
+    }
+    headers.push(HeaderName::MaxForwards, "70");
+    for name in [HeaderName::Route, HeaderName::From, HeaderName::To, HeaderName::CallId] {
+        for value in invite.headers.all(&name) {
+            headers.push(name.clone(), value);
+        }
+    }
+    if let Ok(cseq) = invite.cseq() {
+        headers.push(HeaderName::CSeq, CSeq { seq: cseq.seq, method }.to_string());
+    }
+    message
+}
