@@ -1,0 +1,122 @@
+//! A set of CPUs in the kernel's list notation (`0-3,8`). Read once at start, by the thread that checks the
+//! configuration; the sets are small and sorted.
+
+use std::{collections::BTreeSet, fmt, fs, io};
+
+/// CPU numbers, sorted.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct CpuSet(BTreeSet<u16>);
+
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum CpuListError {
+    #[error("{0:?} is no CPU number or range")]
+    Entry(String),
+    #[error("the range {0}-{1} runs backwards")]
+    Backwards(u16, u16),
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum CpuReadError {
+    #[error("/proc/self/status: {0}")]
+    Read(#[from] io::Error),
+    #[error("/proc/self/status: {0}")]
+    List(#[from] CpuListError),
+    #[error("/proc/self/status has no Cpus_allowed_list")]
+    Absent,
+}
+
+impl CpuSet {
+    /// The CPUs that this process may run on: the online ones less what a cpuset or `taskset` took away.
+    pub fn allowed() -> Result<Self, CpuReadError> {
+        let status = fs::read_to_string("/proc/self/status")?;
+        let list =
+            status.lines().find_map(|line| line.strip_prefix("Cpus_allowed_list:")).ok_or(CpuReadError::Absent)?;
+        Ok(Self::parse(list)?)
+    }
+
+    /// Reads the kernel's list notation, cpuset(7) "List format".
+    pub fn parse(list: &str) -> Result<Self, CpuListError> {
+        let mut set = BTreeSet::new();
+        for entry in list.trim().split(',').filter(|entry| !entry.is_empty()) {
+            let number = |text: &str| text.parse::<u16>().map_err(|_| CpuListError::Entry(entry.to_owned()));
+            match entry.split_once('-') {
+                None => {
+                    set.insert(number(entry)?);
+                }
+                Some((first, last)) => {
+                    let (first, last) = (number(first)?, number(last)?);
+                    if first > last {
+                        return Err(CpuListError::Backwards(first, last));
+                    }
+                    set.extend(first..=last);
+                }
+            }
+        }
+        Ok(CpuSet(set))
+    }
+
+    pub fn contains(&self, cpu: u16) -> bool {
+        self.0.contains(&cpu)
+    }
+
+    pub fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+}
+
+impl FromIterator<u16> for CpuSet {
+    fn from_iter<I: IntoIterator<Item = u16>>(cpus: I) -> Self {
+        CpuSet(cpus.into_iter().collect())
+    }
+}
+
+impl fmt::Display for CpuSet {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut cpus = self.0.iter().copied().peekable();
+        let mut first_entry = true;
+        while let Some(first) = cpus.next() {
+            let mut last = first;
+            while let Some(next) = cpus.next_if(|&next| next - last == 1) {
+                last = next;
+            }
+            let comma = if first_entry { "" } else { "," };
+            first_entry = false;
+            if first == last {
+                write!(f, "{comma}{first}")?;
+            } else {
+                write!(f, "{comma}{first}-{last}")?;
+            }
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    // The example of cpuset(7), "List format": "0-4,9           # bits 0, 1, 2, 3, 4, and 9 set".
+    #[test]
+    fn reads_the_kernels_list_notation() {
+        let set = CpuSet::parse("\t0-4,9\n").unwrap();
+        assert_eq!(set, [0, 1, 2, 3, 4, 9].into_iter().collect());
+        assert_eq!(set.to_string(), "0-4,9");
+        assert!(set.contains(9) && !set.contains(5));
+    }
+
+    #[test]
+    fn refuses_what_is_no_list() {
+        assert_eq!(CpuSet::parse("0-x"), Err(CpuListError::Entry("0-x".into())));
+        assert_eq!(CpuSet::parse("3-1"), Err(CpuListError::Backwards(3, 1)));
+        assert_eq!(CpuSet::parse("70000"), Err(CpuListError::Entry("70000".into())));
+    }
+
+    #[test]
+    fn this_machine_has_a_cpu() {
+        assert!(!CpuSet::allowed().unwrap().is_empty());
+    }
+}

@@ -1,0 +1,120 @@
+//! Every metric that tandem exports. Names follow Prometheus' rules: a prefix, base units, `_total` for counters.
+//! docs/operations.md lists them; a test holds the two together.
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    Counter,
+    Gauge,
+    Histogram,
+}
+
+#[derive(Debug)]
+pub struct Family {
+    pub name: &'static str,
+    pub help: &'static str,
+    pub kind: Kind,
+    /// The labels that every sample of it has, in order.
+    pub labels: &'static [&'static str],
+}
+
+macro_rules! families {
+    ($($constant:ident = $kind:ident $name:literal [$($label:literal),*] $help:literal;)*) => {
+        $(
+            #[doc = $help]
+            pub static $constant: Family =
+                Family { name: $name, help: $help, kind: Kind::$kind, labels: &[$($label),*] };
+        )*
+        pub static ALL: &[&Family] = &[$(&$constant),*];
+    };
+}
+
+families! {
+    // Calls.
+    CALLS = Counter "tandem_calls_total" [] "Calls that were offered: INVITEs that opened a call.";
+    CALLS_ANSWERED = Counter "tandem_calls_answered_total" [] "Calls that got a 200.";
+    CALLS_FAILED = Counter "tandem_calls_failed_total" ["cause"] "Calls that were refused or ended before an answer, by cause.";
+    CALLS_ENDED = Counter "tandem_calls_ended_total" ["cause"] "Answered calls that ended, by cause.";
+    CALLS_IN_PROGRESS = Gauge "tandem_calls_in_progress" [] "Calls between INVITE and BYE.";
+    CALL_SETUP = Histogram "tandem_call_setup_seconds" [] "Time from INVITE to its 200.";
+    CALL_JITTER = Histogram "tandem_call_jitter_seconds" [] "RFC 3550 interarrival jitter of each received RTP stream when its call ended.";
+    CALL_LOSS = Histogram "tandem_call_loss_ratio" [] "Lost over expected packets of each received RTP stream when its call ended.";
+    SIP_MESSAGES = Counter "tandem_sip_messages_total" ["direction", "kind"] "SIP messages by method or status.";
+    SIP_RETRANSMISSIONS = Counter "tandem_sip_retransmissions_total" ["direction"] "SIP messages that repeat an earlier one.";
+    SIP_REFUSED = Counter "tandem_sip_refused_total" ["reason"] "SIP input that opened nothing, by reason.";
+    CDR_RECORDS = Counter "tandem_cdr_records_total" ["result"] "Call-detail records written, dropped (queue full) or failed (file).";
+
+    // Packets, counted by the workers.
+    INJECTED_PACKETS = Counter "tandem_injected_packets_total" ["port", "worker"] "Frames of the kernel that a worker sent.";
+    RX_PACKETS = Counter "tandem_rx_packets_total" ["port", "worker"] "Packets received.";
+    RX_BYTES = Counter "tandem_rx_bytes_total" ["port", "worker"] "Bytes received, Ethernet header included.";
+    TX_PACKETS = Counter "tandem_tx_packets_total" ["port", "worker"] "Packets given to the device.";
+    TX_BYTES = Counter "tandem_tx_bytes_total" ["port", "worker"] "Bytes given to the device, Ethernet header included.";
+    DROPPED_PACKETS = Counter "tandem_dropped_packets_total" ["port", "worker", "reason"] "Packets dropped, each for one reason.";
+    PUNTED_PACKETS = Counter "tandem_punted_packets_total" ["port", "worker", "reason"] "Packets given to the kernel, each for one reason.";
+    OFF_OWNER_PACKETS = Counter "tandem_off_owner_packets_total" ["worker"] "Packets forwarded by a worker that does not own the flow's state line.";
+    TRANSCODED_PACKETS = Counter "tandem_transcoded_packets_total" ["worker"] "RTP packets converted between codecs.";
+    WORKER_CYCLES = Counter "tandem_worker_cycles_total" ["worker", "state"] "TSC cycles spent busy (bursts with packets) and idle.";
+    TSC_HERTZ = Gauge "tandem_tsc_hertz" [] "TSC cycles per second.";
+
+    // Memory and queues.
+    MEDIA_SESSIONS = Gauge "tandem_media_sessions" [] "Open media sessions.";
+    MEDIA_SESSIONS_REFUSED = Counter "tandem_media_sessions_refused_total" ["reason"] "Media sessions that could not be opened.";
+    MEDIA_TIMEOUTS = Counter "tandem_media_timeouts_total" [] "Calls in which no media came either way for media.timeout_s.";
+    LATCHED = Counter "tandem_latched_total" [] "Streams that were latched to a source other than the signalled one, or back.";
+    PLANS_PUBLISHED = Counter "tandem_plans_published_total" ["result"] "Plans handed to the workers, and those for which the flow table was full.";
+    EXCEPTION_FRAMES = Counter "tandem_exception_frames_total" ["direction", "result"] "Frames between the workers and the kernel.";
+    MEDIA_PORTS_FREE = Gauge "tandem_media_ports_free" [] "RTP/RTCP port pairs that can be allotted now.";
+    FLOWS = Gauge "tandem_flows" [] "Flows with a published plan.";
+    MEMPOOL_BUFFERS = Gauge "tandem_mempool_buffers" ["pool", "state"] "Packet buffers, free and used.";
+    RING_ENTRIES = Gauge "tandem_ring_entries" ["ring"] "Entries that wait in a ring.";
+    RING_CAPACITY = Gauge "tandem_ring_capacity" ["ring"] "Entries that a ring can hold.";
+    QUEUE_DEPTH = Gauge "tandem_slow_queue_depth" ["queue"] "Items that wait for or in the slow path.";
+    SLOW_LOOP = Histogram "tandem_slow_loop_seconds" [] "Time of one round of the slow path's loop, waiting excluded.";
+
+    // Devices.
+    PORT_LINK_UP = Gauge "tandem_port_link_up" ["port"] "1 if the device says that its link is up.";
+    PORT_XSTAT = Gauge "tandem_port_xstat" ["port", "xstat"] "The driver's own statistics (DPDK xstats), as it names them.";
+    PORT_ALLOWANCE_EXCEEDED = Counter "tandem_port_allowance_exceeded_total" ["port", "allowance"] "Packets queued or dropped by EC2 because the instance passed an allowance (ENA).";
+
+    // This process.
+    BUILD_INFO = Gauge "tandem_build_info" ["version"] "1; the label tells what runs.";
+    PROCESS_RESIDENT = Gauge "process_resident_memory_bytes" [] "Resident memory.";
+    PROCESS_VIRTUAL = Gauge "process_virtual_memory_bytes" [] "Virtual memory.";
+    PROCESS_THREADS = Gauge "process_threads" [] "Threads of this process.";
+    PROCESS_OPEN_FDS = Gauge "process_open_fds" [] "Open file descriptors.";
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    use super::*;
+
+    // Prometheus' "Metric and label naming": counters end in _total, units are seconds, bytes, ratio and stand last.
+    #[test]
+    fn names_follow_the_conventions() {
+        let mut seen = HashSet::new();
+        for family in ALL {
+            let name = family.name;
+            assert!(seen.insert(name), "{name} twice");
+            assert!(name.starts_with("tandem_") || name.starts_with("process_"), "{name}");
+            assert_eq!(name.ends_with("_total"), family.kind == Kind::Counter, "{name}");
+            assert!(name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_'), "{name}");
+            assert!(!name.contains("milli") && !name.contains("_ms"), "{name}: base units only");
+            assert!(family.help.ends_with('.') && !family.help.contains('\n'), "{name}: help is a sentence");
+        }
+    }
+
+    #[test]
+    fn operations_lists_every_metric_with_its_labels() {
+        let text = include_str!("../../../docs/operations.md");
+        for family in ALL {
+            let named = format!("`{}`", family.name);
+            let row = text.lines().find(|line| line.starts_with('|') && line.contains(&named));
+            let row = row.unwrap_or_else(|| panic!("docs/operations.md lacks {}", family.name));
+            let labels: Vec<&str> = row.split('|').nth(2).unwrap().split(',').map(str::trim).collect();
+            let expected = if family.labels.is_empty() { &[""][..] } else { family.labels };
+            assert_eq!(labels, expected, "{}", family.name);
+        }
+    }
+}

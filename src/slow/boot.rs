@@ -1,0 +1,203 @@
+//! Boot and its reverse: everything is opened in order on this thread, which is the EAL's main lcore and the slow path
+//! from then on; whatever fails is undone by what was already opened being dropped.
+
+use std::{
+    cell::RefCell,
+    rc::Rc,
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::{SystemTime, UNIX_EPOCH},
+};
+
+use anyhow::Context;
+use mio::{Interest, Poll, Token, unix::SourceFd};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+use signal_hook_mio::v1_0::Signals;
+
+use super::{
+    answers::PortFiles,
+    kernel::NetlinkKernel,
+    meters::{SlowMeters, WorkerMeters},
+    round::{Round, Sources, TOKEN_ADMIN, TOKEN_EXCEPTION, TOKEN_NETLINK, TOKEN_SIGNALS, TOKEN_SIP},
+    sockets::{Sockets, trunk_peers},
+};
+use crate::{
+    base::{
+        clock::Monotonic,
+        ids::WorkerId,
+        limits::{CANDIDATES_QUEUED, MAX_NEXT_HOPS},
+    },
+    codec::Kernel,
+    config::{Config, Destination},
+    control::engine::Engine,
+    fast::{Shared, Worker, worker::PortFacts},
+    flow::{FlowTable, counters::WorkerCounters, event::Events},
+    io::{
+        PacketIo,
+        dpdk::{self, DpdkIo, Launcher, Opened, Running},
+        exception::Exception,
+        netlink::{Addresses, Neighbours},
+    },
+    observe::{CdrWriter, Health, HttpServer, Registry, admin::AdminServer, metrics::CallMetrics},
+    sip::endpoint::{Endpoint, Seed},
+};
+
+/// Runs the appliance until it is told to end and its calls have ended.
+pub fn run(config: Config) -> anyhow::Result<()> {
+    let clock = Monotonic::start();
+    let config = Arc::new(config);
+    let health = Arc::new(Health::new(clock));
+    let registry = Arc::new(Registry::new());
+    // Threads of their own first: they do not inherit the slow path's CPU.
+    let _http = config.metrics.listen.map(|at| HttpServer::start(at, registry.clone(), health.clone())).transpose()?;
+    let cdr = config.cdr.file.as_deref().map(CdrWriter::start).transpose()?;
+
+    let Opened { workers, slow: slow_io, ports, meters, launcher } = dpdk::open(&config)?;
+    let table = flow_table(&config, &launcher)?;
+    let (exceptions, neighbours) = open_kernel_side(&config, &ports)?;
+    let poll = Poll::new().context("cannot make a poll instance")?;
+    let mut admin = AdminServer::bind(&config.admin.socket)?;
+    admin.register(poll.registry(), TOKEN_ADMIN)?;
+    let signals = watch(&poll, &exceptions, &neighbours)?;
+    let now = clock.now();
+    let endpoint = Endpoint::new(config.clone(), seed()?, now, epoch_ms());
+    let listeners: Vec<_> = endpoint.locals().iter().map(|l| (l.bind, l.transport)).collect();
+    let sockets = Sockets::open(listeners, trunk_peers(&config), poll.registry(), TOKEN_SIP)?;
+
+    let events: Vec<Arc<Events>> = workers.iter().map(|_| Arc::new(Events::new(CANDIDATES_QUEUED))).collect();
+    let counters: Vec<WorkerCounters> = workers.iter().map(|io| WorkerCounters::new(io.ports())).collect();
+    let neighbours = Rc::new(RefCell::new(neighbours));
+    let kernel = NetlinkKernel::new(neighbours.clone());
+    let engine = Engine::new(&config, table.clone(), events.clone(), Box::new(kernel.clone()));
+
+    let calls = Arc::new(CallMetrics::default());
+    let slow_meters = Arc::new(SlowMeters::default());
+    registry.add(calls.clone());
+    registry.add(slow_meters.clone());
+    let devices = Arc::new(Mutex::new(meters));
+    registry.add(Arc::new(WorkerMeters::new(&config, &counters, devices.clone(), launcher.ticks_per_second())));
+
+    let stop = Arc::new(AtomicBool::new(false));
+    let running = launch(&config, &launcher, workers, &ports, &table, &events, &counters, &stop)?;
+    for port in &ports {
+        tracing::info!(
+            port = port.name,
+            driver = port.driver,
+            mac = ?port.mac,
+            rx_queues = port.rx_queues,
+            slow_queue = port.slow_queue,
+            "port is up"
+        );
+    }
+    health.started();
+    tracing::info!(node = config.node.name, workers = running.len(), "tandem answers");
+
+    let sources = Sources { poll, signals, admin, sockets, exceptions, slow_io, neighbours, kernel };
+    let files = PortFiles { facts: ports, counters, devices };
+    let mut round = Round::new(config, clock, sources, engine, endpoint, files, cdr, health, calls, slow_meters);
+    round.run();
+
+    stop.store(true, Ordering::Relaxed);
+    for worker in running {
+        launcher.wait(worker)?;
+    }
+    tracing::info!("tandem has ended");
+    Ok(())
+}
+
+fn flow_table(config: &Config, launcher: &Launcher) -> anyhow::Result<Arc<FlowTable>> {
+    let media: Vec<_> = config.addresses.iter().map(|a| a.local).collect();
+    let range = config.media.ports;
+    // Four flows a session, each with a spare entry for the version that replaces it.
+    let capacity = config.media.max_sessions as usize * 8 + 64;
+    let (slots, entries) = FlowTable::sizes(media.len(), range.low, range.high, capacity);
+    let slots = launcher.zone("flow_slots", slots)?;
+    let entries = launcher.zone("flow_entries", entries)?;
+    debug_assert!(MAX_NEXT_HOPS <= usize::from(u16::MAX));
+    Ok(FlowTable::on(&media, range.low, range.high, config.cores.workers.len(), slots, entries))
+}
+
+/// The TAPs with their addresses and routes, and the neighbours behind them.
+fn open_kernel_side(config: &Config, ports: &[dpdk::PortFacts]) -> anyhow::Result<(Vec<Exception>, Neighbours)> {
+    let mut exceptions = Vec::with_capacity(ports.len());
+    for (port, facts) in config.ports.iter().zip(ports) {
+        exceptions.push(Exception::open(facts.id, &port.name, &port.exception, facts.mac, facts.mtu)?);
+    }
+    let mut addresses = Addresses::open()?;
+    for (port, exception) in config.ports.iter().zip(&exceptions) {
+        if let Some(problem) = addresses.set_up(exception.ifindex(), port).into_iter().next() {
+            return Err(problem.into());
+        }
+    }
+    let neighbours = Neighbours::open(exceptions.iter().map(|e| (e.ifindex(), e.port)).collect())?;
+    Ok((exceptions, neighbours))
+}
+
+fn watch(poll: &Poll, exceptions: &[Exception], neighbours: &Neighbours) -> anyhow::Result<Signals> {
+    use std::os::fd::AsRawFd;
+    let registry = poll.registry();
+    for (i, exception) in exceptions.iter().enumerate() {
+        let fd = exception.as_raw_fd();
+        registry.register(&mut SourceFd(&fd), Token(TOKEN_EXCEPTION + i), Interest::READABLE)?;
+    }
+    let fd = neighbours.as_raw_fd();
+    registry.register(&mut SourceFd(&fd), Token(TOKEN_NETLINK), Interest::READABLE)?;
+    let mut signals = Signals::new([SIGTERM, SIGINT, SIGHUP]).context("cannot catch signals")?;
+    registry.register(&mut signals, Token(TOKEN_SIGNALS), Interest::READABLE)?;
+    Ok(signals)
+}
+
+#[allow(clippy::too_many_arguments)]
+fn launch(
+    config: &Config,
+    launcher: &Launcher,
+    workers: Vec<DpdkIo>,
+    ports: &[dpdk::PortFacts],
+    table: &Arc<FlowTable>,
+    events: &[Arc<Events>],
+    counters: &[WorkerCounters],
+    stop: &Arc<AtomicBool>,
+) -> anyhow::Result<Vec<Running>> {
+    let kernel = Kernel::detect();
+    tracing::info!(kernel = kernel.name(), "G.711 conversion");
+    let facts: Vec<PortFacts> =
+        ports.iter().map(|p| PortFacts { mac: p.mac, mtu: p.mtu, offloads: p.tx_offloads }).collect();
+    // Where we listen, and where trunks do: answers on connections that we opened come from there.
+    let destinations = config.trunks.iter().flat_map(|t| &t.destinations);
+    let mut sip_ports: Vec<u16> =
+        destinations.filter_map(|d| Some(d.parse::<Destination>().ok()?.addr.port())).collect();
+    sip_ports.extend(config.sip.listen.iter().map(|l| l.port));
+    sip_ports.sort_unstable();
+    sip_ports.dedup();
+    let mut running = Vec::with_capacity(workers.len());
+    for (i, io) in workers.into_iter().enumerate() {
+        let id = WorkerId(i as u8);
+        let shared = Shared {
+            id,
+            table: table.clone(),
+            events: events[i].clone(),
+            counters: counters[i],
+            kernel,
+            ports: facts.clone(),
+            sip_ports: sip_ports.clone(),
+        };
+        let (punt, poll, stop) = (config.punt.clone(), config.cores.poll, stop.clone());
+        let job = Box::new(move || Worker::new(io, shared, &punt, poll).run(&stop));
+        running.push(launcher.launch(id, job)?);
+    }
+    Ok(running)
+}
+
+/// For tags, branches and Call-IDs: not guessable.
+fn seed() -> anyhow::Result<Seed> {
+    let mut seed = Seed::default();
+    getrandom::fill(&mut seed).map_err(|e| anyhow::anyhow!("the kernel gives no random bytes: {e}"))?;
+    Ok(seed)
+}
+
+/// Wall time, milliseconds since 1970.
+pub fn epoch_ms() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| u64::try_from(d.as_millis()).unwrap_or(0))
+}

@@ -1,0 +1,26 @@
+//! The slow path: one pinned thread that owns signalling, media sessions, the exception devices and the admin socket.
+//!
+//! - `boot`: opens everything in order, runs the loop, takes everything down again.
+//! - `round`: the loop: wait, take what is ready, run what is due, send what came out.
+//! - `sockets`: SIP over UDP and TCP.
+//! - `kernel`: next hops from the kernel's routes and neighbours.
+//! - `answers`: what the admin socket is told.
+//! - `meters`: what the metrics thread reads.
+//!
+//! Workers never wait for this thread, and it never waits for anything but its poll, a millisecond at most: the rings
+//! from the workers are polled, because a worker makes no system call and so cannot wake anybody.
+
+#[cfg(feature = "dpdk")]
+mod answers;
+#[cfg(feature = "dpdk")]
+mod boot;
+#[cfg(feature = "dpdk")]
+mod kernel;
+#[cfg(feature = "dpdk")]
+mod meters;
+#[cfg(feature = "dpdk")]
+mod round;
+pub mod sockets;
+
+#[cfg(feature = "dpdk")]
+pub use boot::run;

@@ -1,0 +1,395 @@
+//! The slow path's loop. One round: wait a millisecond at most, take what is ready, run what is due, send what came out.
+
+use std::{cell::RefCell, collections::BTreeSet, rc::Rc, sync::Arc, time::Duration};
+
+use mio::{Events, Poll, Token};
+use signal_hook::consts::SIGHUP;
+use signal_hook_mio::v1_0::Signals;
+
+use super::{
+    answers::{self, PortFiles, View},
+    boot::epoch_ms,
+    kernel::NetlinkKernel,
+    meters::{SlowMeters, Snapshot},
+    sockets::{Received, Sockets},
+};
+use crate::{
+    base::{Time, clock::Monotonic},
+    config::Config,
+    control::engine::{ControlEvent, Engine},
+    io::{
+        SlowIo,
+        dpdk::DpdkSlowIo,
+        exception::Exception,
+        netlink::{NeighbourEvent, Neighbours},
+    },
+    observe::{CdrWriter, Health, admin::AdminServer, metrics::CallMetrics},
+    sip::{
+        endpoint::{Endpoint, Level, Output},
+        flow::Flow,
+    },
+};
+
+pub const TOKEN_SIGNALS: usize = 0;
+pub const TOKEN_NETLINK: usize = 1;
+pub const TOKEN_EXCEPTION: usize = 16;
+pub const TOKEN_ADMIN: usize = 64;
+/// From here on tokens belong to the SIP sockets.
+pub const TOKEN_SIP: usize = 1024;
+
+const _: () = assert!(TOKEN_EXCEPTION + crate::base::limits::MAX_PORTS <= TOKEN_ADMIN);
+const _: () = assert!(TOKEN_ADMIN + AdminServer::TOKENS <= TOKEN_SIP);
+
+/// The longest wait: the workers' rings are polled, and nobody wakes us for them.
+const WAIT: Duration = Duration::from_millis(1);
+/// Frames taken from the workers, and from each TAP, before the sockets get their turn.
+const FRAMES_AT_ONCE: usize = 512;
+/// What is looked at once in this time: timers of drivers, idle connections, lost wake-ups.
+const SECOND: Duration = Duration::from_secs(1);
+/// How often the metrics thread gets new figures.
+const SNAPSHOT: Duration = Duration::from_millis(250);
+/// What the kernel was given last needs this long to leave by the worker.
+const LAST_FRAMES: Duration = Duration::from_millis(200);
+/// After the last call, or the second signal: how long BYEs may still be answered.
+const LAST_WORDS: Duration = Duration::from_secs(2);
+
+/// Everything the loop waits for or takes from.
+pub struct Sources {
+    pub poll: Poll,
+    pub signals: Signals,
+    pub admin: AdminServer,
+    pub sockets: Sockets,
+    pub exceptions: Vec<Exception>,
+    pub slow_io: DpdkSlowIo,
+    pub neighbours: Rc<RefCell<Neighbours>>,
+    pub kernel: NetlinkKernel,
+}
+
+/// Figures of the exception devices.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct KernelCounters {
+    pub to_kernel: u64,
+    pub to_kernel_refused: u64,
+    pub from_kernel: u64,
+    pub from_kernel_refused: u64,
+}
+
+pub struct Round {
+    config: Arc<Config>,
+    clock: Monotonic,
+    sources: Sources,
+    engine: Engine,
+    endpoint: Endpoint,
+    files: PortFiles,
+    cdr: Option<CdrWriter>,
+    health: Arc<Health>,
+    calls: Arc<CallMetrics>,
+    meters: Arc<SlowMeters>,
+    counters: KernelCounters,
+    /// Sources that had more than was taken; their next event may not come.
+    again: BTreeSet<Token>,
+    frame: Vec<u8>,
+    next_second: Time,
+    next_snapshot: Time,
+    drain_until: Option<Time>,
+    end_at: Option<Time>,
+    drained_at: Option<Time>,
+    cdr_lost: u64,
+}
+
+impl Round {
+    #[allow(clippy::too_many_arguments)]
+    pub fn new(
+        config: Arc<Config>,
+        clock: Monotonic,
+        sources: Sources,
+        engine: Engine,
+        endpoint: Endpoint,
+        files: PortFiles,
+        cdr: Option<CdrWriter>,
+        health: Arc<Health>,
+        calls: Arc<CallMetrics>,
+        meters: Arc<SlowMeters>,
+    ) -> Self {
+        let frame = vec![0; sources.exceptions.iter().map(Exception::frame_bytes).max().unwrap_or(2048)];
+        let now = clock.now();
+        Round {
+            config,
+            clock,
+            sources,
+            engine,
+            endpoint,
+            files,
+            cdr,
+            health,
+            calls,
+            meters,
+            counters: KernelCounters::default(),
+            again: BTreeSet::new(),
+            frame,
+            next_second: now,
+            next_snapshot: now,
+            drain_until: None,
+            end_at: None,
+            drained_at: None,
+            cdr_lost: 0,
+        }
+    }
+
+    /// Until the calls have ended after a signal to end.
+    pub fn run(&mut self) {
+        let mut events = Events::with_capacity(1024);
+        loop {
+            let wait = self.wait();
+            if let Err(e) = self.sources.poll.poll(&mut events, Some(wait))
+                && e.kind() != std::io::ErrorKind::Interrupted
+            {
+                tracing::error!("the poll failed: {e}");
+                std::thread::sleep(WAIT);
+            }
+            let now = self.clock.now();
+            self.sources.kernel.set_now(now);
+            self.pass_punted();
+            self.pass_injected();
+            let mut ready = std::mem::take(&mut self.again);
+            ready.extend(events.iter().map(|e| e.token()));
+            ready.into_iter().for_each(|token| self.ready(now, token));
+            self.run_due(now);
+            self.send_out(now);
+            let done = self.clock.now();
+            self.meters.round(done - now);
+            if self.ended(done) {
+                return;
+            }
+        }
+    }
+
+    fn wait(&self) -> Duration {
+        if !self.again.is_empty() || self.sources.slow_io.punted_waits() {
+            return Duration::ZERO;
+        }
+        let deadline = self.endpoint.next_deadline().unwrap_or(Time::NEVER);
+        (deadline - self.clock.now()).min(WAIT)
+    }
+
+    /// What workers punted goes to the kernel.
+    fn pass_punted(&mut self) {
+        let Sources { slow_io, exceptions, .. } = &mut self.sources;
+        let counters = &mut self.counters;
+        slow_io.punted(FRAMES_AT_ONCE, &mut |port, frame| {
+            let taken = exceptions.get_mut(usize::from(port.0)).is_some_and(|e| e.write(frame));
+            counters.to_kernel += u64::from(taken);
+            counters.to_kernel_refused += u64::from(!taken);
+        });
+    }
+
+    /// What the kernel sends goes out of its port.
+    fn pass_injected(&mut self) {
+        for exception in &mut self.sources.exceptions {
+            for _ in 0..FRAMES_AT_ONCE {
+                match exception.read(&mut self.frame) {
+                    Ok(Some(frame)) => {
+                        let taken = self.sources.slow_io.inject(exception.port, frame);
+                        self.counters.from_kernel += u64::from(taken);
+                        self.counters.from_kernel_refused += u64::from(!taken);
+                    }
+                    Ok(None) => break,
+                    Err(e) => {
+                        let port = self.config.ports.get(usize::from(exception.port.0)).map_or("?", |p| &p.name);
+                        if self.health.object(&format!("exception device of {port}"), &e.to_string()) {
+                            tracing::error!(port, "the exception device cannot be read: {e}");
+                        }
+                        break;
+                    }
+                }
+            }
+        }
+    }
+
+    fn ready(&mut self, now: Time, token: Token) {
+        match token.0 {
+            TOKEN_SIGNALS => self.take_signals(now),
+            TOKEN_NETLINK => self.take_neighbours(now),
+            at if at < TOKEN_ADMIN => {}
+            _ if self.sources.admin.owns(token) => self.answer_admin(now),
+            _ => {
+                let mut received = Vec::new();
+                if self.sources.sockets.ready(now, token, &mut |r| received.push(r)) {
+                    self.again.insert(token);
+                }
+                self.take(now, received);
+            }
+        }
+    }
+
+    fn take(&mut self, now: Time, received: Vec<Received>) {
+        for r in received {
+            match r {
+                Received::Message(flow, message) => self.endpoint.receive(now, flow, *message, &mut self.engine),
+                Received::Lost(flow) => self.endpoint.transport_failed(now, flow, &mut self.engine),
+            }
+        }
+    }
+
+    fn take_neighbours(&mut self, now: Time) {
+        let mut changes = Vec::new();
+        self.sources.neighbours.borrow_mut().poll(now, &mut |event| changes.push(event));
+        for change in changes {
+            match change {
+                NeighbourEvent::Found { hop, mac } => self.engine.neighbour_changed(hop.port, hop.ip, Some(mac)),
+                NeighbourEvent::Lost { hop } => {
+                    tracing::warn!(ip = %hop.ip, "a next hop no longer answers");
+                    self.engine.neighbour_changed(hop.port, hop.ip, None);
+                }
+                NeighbourEvent::RoutesChanged => self.engine.routes_changed(),
+            }
+        }
+    }
+
+    fn take_signals(&mut self, now: Time) {
+        for signal in self.sources.signals.pending() {
+            if signal == SIGHUP {
+                if let Some(cdr) = &self.cdr {
+                    cdr.reopen();
+                }
+                continue;
+            }
+            if self.drain_until.is_some() {
+                tracing::info!("a second signal: calls in progress are ended now");
+                self.endpoint.drain(now, now, &mut self.engine);
+                self.end_at = Some(now + LAST_WORDS);
+            } else {
+                let until = now + Duration::from_secs(self.config.node.drain_s);
+                drain(&mut self.endpoint, &mut self.engine, &self.health, now, until);
+                self.drain_until = Some(until);
+            }
+        }
+    }
+
+    fn answer_admin(&mut self, now: Time) {
+        let Self { endpoint, engine, files, config, health, drain_until, sources, clock, .. } = self;
+        sources.admin.poll(now, &mut |request| {
+            let mut view = View { now, clock: *clock, endpoint, engine, files, config, health, drain_until };
+            answers::answer(&mut view, request)
+        });
+    }
+
+    fn run_due(&mut self, now: Time) {
+        self.engine.tick(now);
+        while let Some(event) = self.engine.poll_event() {
+            match event {
+                ControlEvent::MediaTimeout(session) => self.endpoint.media_timeout(now, session, &mut self.engine),
+                ControlEvent::Latched { call_id, side, source, .. } => {
+                    tracing::info!(call_id, %side, %source, "media is latched to where it comes from");
+                }
+            }
+        }
+        if self.endpoint.next_deadline().is_some_and(|at| at <= now) {
+            self.endpoint.tick(now, &mut self.engine);
+        }
+        if now >= self.next_second {
+            self.next_second = now + SECOND;
+            self.each_second(now);
+        }
+        if now >= self.next_snapshot {
+            self.next_snapshot = now + SNAPSHOT;
+            self.meters.publish(self.snapshot());
+            self.health.beat(now);
+        }
+    }
+
+    fn each_second(&mut self, now: Time) {
+        self.sources.slow_io.run_timers();
+        self.engine.tidy();
+        self.take_neighbours(now);
+        self.answer_admin(now);
+        self.endpoint.set_wall(now, epoch_ms());
+        let mut received = Vec::new();
+        self.sources.sockets.sweep(now, &mut |r| received.push(r));
+        self.take(now, received);
+        if let Some(port) = self.sources.slow_io.reset_wanted() {
+            let name = self.config.ports.get(usize::from(port.0)).map_or("?", |p| p.name.as_str());
+            // The device carries nothing until its driver is started anew, which a new process does: a host that
+            // cannot forward must not look healthy.
+            let reason = "the device asks to be reset and carries nothing";
+            if self.health.object(&format!("port {name}"), reason) {
+                tracing::error!(port = name, "{reason}: tandem has to be restarted");
+            }
+            self.health.fail(reason);
+        }
+    }
+
+    fn send_out(&mut self, now: Time) {
+        while let Some(output) = self.endpoint.poll_output() {
+            match output {
+                Output::Send { flow, bytes } => self.send(now, flow, &bytes),
+                Output::Record(record) => {
+                    if let Some(legs) = &record.legs {
+                        self.calls.media(legs);
+                    }
+                    if let Some(cdr) = &self.cdr
+                        && !cdr.write(&*record)
+                    {
+                        self.cdr_lost += 1;
+                    }
+                }
+                Output::Log(note) => log(&note),
+            }
+        }
+    }
+
+    fn send(&mut self, now: Time, flow: Flow, bytes: &[u8]) {
+        let mut received = Vec::new();
+        self.sources.sockets.send(now, flow, bytes, &mut |r| received.push(r));
+        self.take(now, received);
+    }
+
+    fn snapshot(&self) -> Snapshot {
+        let (clients, servers, dialogs) = self.endpoint.table_sizes();
+        Snapshot {
+            sip: self.endpoint.counters().clone(),
+            calls_in_progress: self.endpoint.in_progress(),
+            engine: self.engine.counters,
+            sessions: self.engine.sessions(),
+            flows: self.engine.flows_published(),
+            spare_ports: self.engine.spare_ports(),
+            spare_entries: self.engine.spare_entries(),
+            sockets: self.sources.sockets.counters,
+            connections: self.sources.sockets.connections(),
+            kernel: self.counters,
+            clients,
+            servers,
+            dialogs,
+            cdr_queued: self.cdr.as_ref().map_or(0, CdrWriter::queued),
+            cdr: self.cdr.as_ref().map(CdrWriter::counters),
+        }
+    }
+
+    /// The last messages still have to pass the kernel and the worker, and transactions to be answered: the end comes
+    /// when none waits any more, and no later than `LAST_WORDS` after the last call.
+    fn ended(&mut self, now: Time) -> bool {
+        if self.drain_until.is_some() && self.endpoint.is_drained() {
+            let since = *self.drained_at.get_or_insert(now);
+            let silent = self.endpoint.table_sizes().0 == 0 && now.since(since) >= LAST_FRAMES;
+            return silent || now.since(since) >= LAST_WORDS;
+        }
+        self.end_at.is_some_and(|at| now >= at)
+    }
+}
+
+/// No new calls; those in progress go on until `until`.
+pub fn drain(endpoint: &mut Endpoint, engine: &mut Engine, health: &Health, now: Time, until: Time) {
+    tracing::info!(calls = endpoint.in_progress(), seconds = (until - now).as_secs(), "draining: no new calls");
+    health.object("drain", "no new calls are taken");
+    endpoint.drain(now, until, engine);
+}
+
+fn log(note: &crate::sip::endpoint::Note) {
+    let call_id = note.sip_call_id.as_deref().unwrap_or("-");
+    let call = note.call.map(|c| c.to_string()).unwrap_or_default();
+    match note.level {
+        Level::Debug => tracing::debug!(call_id, call, "{}", note.text),
+        Level::Info => tracing::info!(call_id, call, "{}", note.text),
+        Level::Warn => tracing::warn!(call_id, call, "{}", note.text),
+    }
+}
