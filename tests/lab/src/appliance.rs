@@ -1,0 +1,299 @@
+//! The appliance under test: its configuration, its life, and what it says about itself. Main thread.
+
+use std::{
+    collections::BTreeMap,
+    fmt::Write as _,
+    io::{Read as _, Write as _},
+    net::{SocketAddr, TcpStream},
+    path::{Path, PathBuf},
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context, Result, bail, ensure};
+
+use crate::{
+    process::{Running, command_in, run},
+    sys::{self, in_netns},
+    topology::{self, Between, Topology},
+};
+
+/// The virtual device that a port is driven through.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Device {
+    AfPacket,
+    AfXdp,
+}
+
+impl Device {
+    pub const fn name(self) -> &'static str {
+        match self {
+            Device::AfPacket => "af_packet",
+            Device::AfXdp => "af_xdp",
+        }
+    }
+
+    /// DPDK's device string. The ring of af_packet is large because its drops are not reported, and two pollers on one
+    /// core lose slices of up to 16 ms each.
+    pub fn vdev(self, index: usize, queues: usize) -> String {
+        match self {
+            Device::AfPacket => {
+                format!("net_af_packet{index},iface=p{index},qpairs={queues},blocksz=4096,framesz=2048,framecnt=16384")
+            }
+            Device::AfXdp => format!("net_af_xdp{index},iface=p{index},start_queue=0,queue_count=1"),
+        }
+    }
+}
+
+/// What differs from scenario to scenario in the appliance's configuration.
+#[derive(Clone, Debug)]
+pub struct Setup {
+    pub device: Device,
+    pub workers: usize,
+    /// `SIGTERM` waits this long for calls in progress.
+    pub drain_s: u64,
+    pub media_timeout_s: u32,
+    pub window_ms: u32,
+    pub ring_s: u32,
+    pub no_reply_ms: u32,
+    pub callee_codecs: &'static str,
+    pub destinations: Vec<String>,
+    pub log: &'static str,
+}
+
+impl Setup {
+    pub fn new(device: Device) -> Self {
+        Setup {
+            device,
+            workers: 1,
+            drain_s: 2,
+            media_timeout_s: 60,
+            window_ms: 3_000,
+            ring_s: 60,
+            no_reply_ms: 4_000,
+            callee_codecs: r#"["PCMA", "PCMU"]"#,
+            destinations: vec![topology::sip_uri(topology::CALLEE, false)],
+            log: "info",
+        }
+    }
+
+    /// The configuration file. One worker has CPU 1, two have 0 and 1; the slow path has 0, or 2 where there is one.
+    fn toml(&self, ground: &Topology, room: &Path) -> String {
+        let many = std::thread::available_parallelism().is_ok_and(|n| n.get() > 2);
+        let slow = if self.workers > 1 && many { 2 } else { 0 };
+        let workers = if self.workers > 1 { "[1, 0]" } else { "[1]" };
+        let mut toml = String::new();
+        let _ = write!(
+            toml,
+            "[node]\nname = \"lab\"\ndrain_s = {}\n\n\
+             [dpdk]\nhugepages = false\nmemory_mb = 512\nmbufs = 32767\n\n\
+             [cores]\nworkers = {workers}\nslow = {slow}\npoll = \"adaptive\"\n",
+            self.drain_s
+        );
+        let a = ground.tandem_address();
+        for (index, v4, net) in [(0, a, 1), (1, topology::TANDEM_B, 2)] {
+            let _ = write!(
+                toml,
+                "\n[[port]]\nname = \"port{index}\"\ndevice = \"{}\"\nexception = \"tandem{index}\"\n\
+                 addresses = [\"{v4}/24\", \"2001:db8:{net}::10/64\"]\n",
+                self.device.vdev(index, self.workers)
+            );
+            if index == 0 && ground.between == Between::TandemBehindNat {
+                let via = topology::INSIDE_ROUTER;
+                let _ = writeln!(toml, "routes = [{{ to = \"198.18.1.0/24\", via = \"{via}\" }}]");
+            }
+        }
+        let _ = write!(toml, "\n[[address]]\nname = \"a4\"\nport = \"port0\"\nlocal = \"{a}\"\n");
+        if ground.between == Between::TandemBehindNat {
+            let _ = writeln!(toml, "advertise = \"{}\"", topology::TANDEM_A);
+        }
+        for (name, port, local) in
+            [("a6", 0, topology::TANDEM_A6), ("b4", 1, topology::TANDEM_B), ("b6", 1, topology::TANDEM_B6)]
+        {
+            let _ = write!(toml, "\n[[address]]\nname = \"{name}\"\nport = \"port{port}\"\nlocal = \"{local}\"\n");
+        }
+        let _ = write!(
+            toml,
+            "\n[media]\nports = {{ low = 20000, high = 27999 }}\ntimeout_s = {}\nlatching = {{ window_ms = {} }}\n\
+             max_sessions = 2000\n\n[sip]\nmax_calls = 2000\nring_s = {}\n",
+            self.media_timeout_s, self.window_ms, self.ring_s
+        );
+        for name in ["a4", "a6", "b4", "b6"] {
+            let _ = write!(toml, "\n[[sip.listen]]\naddress = \"{name}\"\n");
+        }
+        self.trunks(&mut toml);
+        let _ = write!(
+            toml,
+            "\n[cdr]\nfile = \"{room}/cdr.jsonl\"\n\n[metrics]\nlisten = \"127.0.0.1:9464\"\n\n\
+             [admin]\nsocket = \"{room}/admin.sock\"\n\n[log]\nlevel = \"{}\"\n",
+            self.log,
+            room = room.display()
+        );
+        toml
+    }
+
+    /// One trunk per side and family: "callee" for IPv4 destinations, "callee6" for the number prefix 6.
+    fn trunks(&self, toml: &mut String) {
+        let list = |uris: &[String]| uris.iter().map(|uri| format!("{uri:?}")).collect::<Vec<_>>().join(", ");
+        let callee6 = [topology::sip_uri(topology::CALLEE6, false)];
+        for (name, from, address, destinations) in [
+            ("caller", "\"198.18.1.20/32\"", "a4", String::new()),
+            ("caller6", "\"2001:db8:1::/64\"", "a6", String::new()),
+            ("callee", "\"198.18.2.0/24\"", "b4", list(&self.destinations)),
+            ("callee6", "\"2001:db8:2::/64\"", "b6", list(&callee6)),
+        ] {
+            let codecs = if name.starts_with("callee") { self.callee_codecs } else { r#"["PCMU", "PCMA"]"# };
+            let _ = write!(
+                toml,
+                "\n[[trunk]]\nname = \"{name}\"\nfrom = [{from}]\naddress = \"{address}\"\ncodecs = {codecs}\n\
+                 destinations = [{destinations}]\nno_reply_ms = {}\n",
+                self.no_reply_ms
+            );
+        }
+        toml.push_str("\n[[route]]\nprefix = \"7\"\nto = [\"callee\"]\n");
+        toml.push_str("\n[[route]]\nprefix = \"6\"\nto = [\"callee6\"]\n");
+    }
+}
+
+/// Processor time of one thread.
+#[derive(Clone, Debug)]
+pub struct ThreadTime {
+    pub name: String,
+    pub busy: Duration,
+}
+
+/// One value of `/metrics`: its name with labels, and the number.
+pub type Samples = Vec<(String, f64)>;
+
+/// What rose between two looks at a family, by reason, summed over ports and workers. What was counted while the
+/// appliance started is left out: until an af_packet socket is bound it also hears other interfaces.
+pub fn risen(before: &Samples, after: &Samples, family: &str) -> BTreeMap<String, u64> {
+    let mut sums: BTreeMap<String, f64> = BTreeMap::new();
+    for (samples, sign) in [(before, -1.0), (after, 1.0)] {
+        for (name, value) in samples.iter().filter(|(name, _)| name.split('{').next() == Some(family)) {
+            let reason = name.split_once("reason=\"").and_then(|(_, rest)| rest.split('"').next());
+            *sums.entry(reason.unwrap_or("").to_owned()).or_default() += sign * value;
+        }
+    }
+    sums.into_iter().filter(|(_, sum)| *sum != 0.0).map(|(reason, sum)| (reason, sum as u64)).collect()
+}
+
+pub const DROPPED: &str = "tandem_dropped_packets_total";
+pub const PUNTED: &str = "tandem_punted_packets_total";
+
+pub struct Appliance {
+    pub process: Running,
+    binary: PathBuf,
+    namespace: String,
+    socket: PathBuf,
+    room: PathBuf,
+}
+
+impl Appliance {
+    pub fn start(binary: &Path, setup: &Setup, ground: &Topology, room: &Path) -> Result<Self> {
+        let config = room.join("tandem.toml");
+        std::fs::write(&config, setup.toml(ground, room))?;
+        let _ = std::fs::remove_file(room.join("cdr.jsonl"));
+        let mut command = command_in(Some(&ground.tandem.name), binary);
+        command.arg("run").arg("--config").arg(&config);
+        let process = Running::start("tandem", command, room.join("tandem.log"))?;
+        let mut appliance = Appliance {
+            process,
+            binary: binary.to_owned(),
+            namespace: ground.tandem.name.clone(),
+            socket: room.join("admin.sock"),
+            room: room.to_owned(),
+        };
+        appliance.wait_ready(Duration::from_secs(30))?;
+        Ok(appliance)
+    }
+
+    fn wait_ready(&mut self, limit: Duration) -> Result<()> {
+        let deadline = Instant::now() + limit;
+        loop {
+            if let Some(status) = self.process.ended()? {
+                bail!("tandem ended at its start with {status}: {}", self.process.tail());
+            }
+            if self.http("/readyz").is_ok_and(|(status, _)| status == 200) {
+                return Ok(());
+            }
+            if Instant::now() > deadline {
+                let answer = self.http("/readyz").map_or_else(|e| e.to_string(), |(_, body)| body);
+                bail!("tandem is not ready after {} s ({answer}): {}", limit.as_secs(), self.process.tail());
+            }
+            std::thread::sleep(Duration::from_millis(50));
+        }
+    }
+
+    fn http(&self, path: &str) -> Result<(u16, String)> {
+        let at = SocketAddr::from(([127, 0, 0, 1], 9464));
+        let mut stream = in_netns(&self.namespace, || TcpStream::connect_timeout(&at, Duration::from_secs(2)))?;
+        stream.set_read_timeout(Some(Duration::from_secs(5)))?;
+        write!(stream, "GET {path} HTTP/1.1\r\nHost: lab\r\nConnection: close\r\n\r\n")?;
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer)?;
+        let status = answer.split(' ').nth(1).and_then(|word| word.parse().ok()).context("no HTTP answer")?;
+        let body = answer.split_once("\r\n\r\n").map_or("", |(_, body)| body).to_owned();
+        Ok((status, body))
+    }
+
+    pub fn metrics(&self) -> Result<Samples> {
+        let (status, body) = self.http("/metrics")?;
+        ensure!(status == 200, "/metrics answered {status}");
+        Ok(body
+            .lines()
+            .filter(|line| !line.starts_with('#'))
+            .filter_map(|line| {
+                let (name, value) = line.rsplit_once(' ')?;
+                Some((name.to_owned(), value.parse().ok()?))
+            })
+            .collect())
+    }
+
+    /// `tandem --json …` over the admin socket.
+    pub fn ask(&self, args: &[&str]) -> Result<serde_json::Value> {
+        let binary = self.binary.to_string_lossy();
+        let socket = self.socket.to_string_lossy();
+        let mut all = vec!["--socket", &socket, "--json"];
+        all.extend_from_slice(args);
+        let text = run(&binary, &all)?;
+        serde_json::from_str(&text).with_context(|| format!("`tandem --json {}` wrote no JSON", args.join(" ")))
+    }
+
+    /// The call-detail records so far.
+    pub fn records(&self) -> Result<Vec<serde_json::Value>> {
+        let text = std::fs::read_to_string(self.room.join("cdr.jsonl")).unwrap_or_default();
+        text.lines().map(|line| serde_json::from_str(line).context("a call-detail record is no JSON")).collect()
+    }
+
+    /// Processor time so far, by thread.
+    pub fn thread_times(&self) -> Result<Vec<ThreadTime>> {
+        let ticks = sys::clock_ticks_per_second();
+        let mut times = Vec::new();
+        for task in std::fs::read_dir(format!("/proc/{}/task", self.process.pid()))? {
+            let Ok(stat) = std::fs::read_to_string(task?.path().join("stat")) else { continue };
+            let Some((head, tail)) = stat.rsplit_once(')') else { continue };
+            let name = head.split_once('(').map_or("?", |(_, name)| name).to_owned();
+            // proc(5): utime and stime are fields 14 and 15, the state after the name is field 3.
+            let fields: Vec<u64> = tail.split_whitespace().skip(11).take(2).filter_map(|f| f.parse().ok()).collect();
+            times.push(ThreadTime { name, busy: Duration::from_millis(fields.iter().sum::<u64>() * 1000 / ticks) });
+        }
+        Ok(times)
+    }
+
+    /// Resident memory, in KiB.
+    pub fn resident_kib(&self) -> Result<u64> {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.process.pid()))?;
+        status
+            .lines()
+            .find_map(|line| line.strip_prefix("VmRSS:")?.split_whitespace().next()?.parse().ok())
+            .context("no VmRSS in /proc")
+    }
+
+    /// SIGTERM without calls: it must end by itself, with success, soon.
+    pub fn stop(&mut self) -> Result<()> {
+        self.process.signal(libc::SIGTERM)?;
+        let status = self.process.wait(Duration::from_secs(20))?;
+        ensure!(status.success(), "tandem ended with {status}: {}", self.process.tail());
+        Ok(())
+    }
+}

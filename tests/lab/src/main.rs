@@ -1,0 +1,156 @@
+//! tandem's laboratory: real calls through the real binary between network namespaces, judged at the far ends.
+//!
+//! `scripts/test lab`, `scripts/demo` and `scripts/lab` call this. The main thread runs scenarios; one thread waits for
+//! signals and cleans up; taps and talkers have a thread each. Nothing is left behind, however it ends.
+
+mod appliance;
+mod book;
+mod by_hand;
+mod cleanup;
+mod demo;
+mod frame;
+mod inject;
+mod lab;
+mod law;
+mod net;
+mod process;
+mod runner;
+mod scenarios;
+mod sip;
+mod sipp;
+mod speech;
+mod sys;
+mod talker;
+mod tap;
+mod topology;
+mod verdict;
+mod wave;
+
+use std::{io::Write as _, path::PathBuf, process::ExitCode};
+
+use anyhow::{Context, Result, ensure};
+use clap::{Parser, Subcommand, ValueEnum};
+
+use crate::{appliance::Device, lab::Frame, law::Tables};
+
+#[derive(Parser)]
+#[command(name = "tandem-lab", about = "Calls through tandem in network namespaces, judged at the far ends")]
+struct Arguments {
+    /// The appliance to test
+    #[arg(long, global = true, value_name = "FILE", default_value = "target/release/tandem")]
+    binary: PathBuf,
+    /// Let the kernel route in the appliance's place, to prove the laboratory itself
+    #[arg(long, global = true)]
+    stand_in: bool,
+    /// Where logs and captures go
+    #[arg(long, global = true, value_name = "FOLDER", default_value = "target/lab")]
+    out: PathBuf,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Run scenarios: all, or those named (`pcmu_pcma`, `pcmu_pcma@af_xdp`)
+    Test {
+        names: Vec<String>,
+        /// Only over this device
+        #[arg(long)]
+        device: Option<DeviceName>,
+    },
+    /// Name the scenarios and what each shows
+    List,
+    /// Place 20 calls over each device and print what was heard
+    Demo,
+    /// Lay the ground, run the appliance on it, and wait until interrupted
+    Hold {
+        #[arg(long, default_value = "af-packet")]
+        device: DeviceName,
+        /// Calls keep coming, so that there is something to look at
+        #[arg(long)]
+        calls: bool,
+    },
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum DeviceName {
+    #[value(name = "af_packet", alias = "af-packet")]
+    AfPacket,
+    #[value(name = "af_xdp", alias = "af-xdp")]
+    AfXdp,
+}
+
+impl From<DeviceName> for Device {
+    fn from(name: DeviceName) -> Self {
+        match name {
+            DeviceName::AfPacket => Device::AfPacket,
+            DeviceName::AfXdp => Device::AfXdp,
+        }
+    }
+}
+
+fn main() -> ExitCode {
+    match run(&Arguments::parse()) {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(error) => {
+            eprintln!("tandem-lab: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(arguments: &Arguments) -> Result<bool> {
+    let scenarios = scenarios::all();
+    if let Command::List = arguments.command {
+        for scenario in &scenarios {
+            let devices: Vec<_> = scenario.devices.iter().map(|device| device.name()).collect();
+            println!("{:22} {} ({})", scenario.name, scenario.shows, devices.join(", "));
+        }
+        return Ok(true);
+    }
+    ensure!(sys::is_root(), "the laboratory makes network namespaces and must run as root");
+    wait_for_signals()?;
+    cleanup::sweep_leftovers();
+    let frame = frame(arguments)?;
+    match &arguments.command {
+        Command::Test { names, device } => {
+            let count = runner::run_all(&scenarios, &frame, names, device.map(Device::from))?;
+            count.close();
+            Ok(count.failed.is_empty())
+        }
+        Command::Demo => demo::run(&frame),
+        Command::Hold { device, calls } => by_hand::hold(&frame, Device::from(*device), *calls).map(|()| true),
+        Command::List => Ok(true),
+    }
+}
+
+fn frame(arguments: &Arguments) -> Result<Frame> {
+    std::fs::create_dir_all(&arguments.out).with_context(|| format!("cannot make {}", arguments.out.display()))?;
+    let binary = if arguments.stand_in {
+        None
+    } else {
+        Some(arguments.binary.canonicalize().with_context(|| {
+            format!("no appliance at {}: `cargo build --release` makes it", arguments.binary.display())
+        })?)
+    };
+    Ok(Frame {
+        binary,
+        scenarios: lab::source_root().join("tests/scenarios"),
+        out: arguments.out.canonicalize()?,
+        tables: Tables::load()?,
+    })
+}
+
+/// SIGINT, SIGTERM and SIGHUP end everything that was started and laid, then the laboratory.
+fn wait_for_signals() -> Result<()> {
+    let mut signals = signal_hook::iterator::Signals::new([libc::SIGINT, libc::SIGTERM, libc::SIGHUP])?;
+    std::thread::spawn(move || {
+        if let Some(signal) = signals.forever().next() {
+            // Whoever read our output may have been interrupted with us: that must not keep us from cleaning up.
+            let _ = writeln!(std::io::stderr(), "\ninterrupted: cleaning up");
+            cleanup::sweep_and_exit(128 + signal);
+        }
+    });
+    Ok(())
+}

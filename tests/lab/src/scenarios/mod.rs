@@ -1,0 +1,35 @@
+//! The scenarios: one behaviour per function, grouped by what they are about.
+
+mod audio;
+mod endings;
+mod failover;
+mod flood;
+mod intruder;
+mod nat;
+mod network;
+mod ramp;
+mod softphones;
+mod transport;
+mod workers;
+
+pub use audio::both_laws;
+pub use ramp::cost;
+
+use crate::runner::Scenario;
+
+/// In the order they run: what everything else stands on first, the long ones last.
+pub fn all() -> Vec<Scenario> {
+    let mut all = Vec::new();
+    all.extend(network::scenarios());
+    all.extend(audio::scenarios());
+    all.extend(transport::scenarios());
+    all.extend(endings::scenarios());
+    all.extend(failover::scenarios());
+    all.extend(nat::scenarios());
+    all.extend(intruder::scenarios());
+    all.extend(workers::scenarios());
+    all.extend(softphones::scenarios());
+    all.extend(ramp::scenarios());
+    all.extend(flood::scenarios());
+    all
+}

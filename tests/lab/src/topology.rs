@@ -1,0 +1,155 @@
+//! The ground that every scenario stands on: a caller's and a callee's network, and tandem between them. Main thread.
+//!
+//! ```text
+//!   caller           tandem                callee
+//!   eth0 ───────── p0 ┌────┐ p1 ───────── eth0        198.18.1.0/24, 2001:db8:1::/64 on the left,
+//!    .20, intruder .66│TAPs│   .20, second .21        198.18.2.0/24, 2001:db8:2::/64 on the right, tandem is .10
+//! ```
+//!
+//! A router that rewrites addresses without remembering connections can stand between caller and tandem.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+
+use anyhow::Result;
+
+use crate::net::{Namespace, cable, deafen};
+
+const fn v4(a: u8, b: u8, c: u8, d: u8) -> IpAddr {
+    IpAddr::V4(Ipv4Addr::new(a, b, c, d))
+}
+
+const fn v6(net: u16, host: u16) -> IpAddr {
+    IpAddr::V6(Ipv6Addr::new(0x2001, 0xdb8, net, 0, 0, 0, 0, host))
+}
+
+pub const CALLER: IpAddr = v4(198, 18, 1, 20);
+/// Someone else on the caller's network.
+pub const INTRUDER: IpAddr = v4(198, 18, 1, 66);
+pub const TANDEM_A: IpAddr = v4(198, 18, 1, 10);
+pub const CALLEE: IpAddr = v4(198, 18, 2, 20);
+/// A second destination on the callee's network.
+pub const SECOND: IpAddr = v4(198, 18, 2, 21);
+/// Nobody has this address.
+pub const NOBODY: IpAddr = v4(198, 18, 2, 99);
+pub const TANDEM_B: IpAddr = v4(198, 18, 2, 10);
+pub const CALLER6: IpAddr = v6(1, 0x20);
+pub const TANDEM_A6: IpAddr = v6(1, 0x10);
+pub const CALLEE6: IpAddr = v6(2, 0x20);
+pub const TANDEM_B6: IpAddr = v6(2, 0x10);
+/// Behind the router: the phone, or tandem.
+pub const INSIDE_PHONE: IpAddr = v4(198, 19, 1, 20);
+pub const INSIDE_TANDEM: IpAddr = v4(198, 19, 1, 10);
+pub const INSIDE_ROUTER: IpAddr = v4(198, 19, 1, 1);
+
+pub const SIP_PORT: u16 = 5060;
+/// Where phones get media. Their kernel drops it at once (behind the tap), so that no ICMP error answers it.
+pub const PHONE_MEDIA: (u16, u16) = (30_000, 49_999);
+
+/// What lies between the caller and tandem.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Between {
+    #[default]
+    Cable,
+    /// The caller has a private address; the world sees `CALLER`.
+    PhoneBehindNat,
+    /// tandem has a private address; the world sees `TANDEM_A`.
+    TandemBehindNat,
+}
+
+pub struct Topology {
+    pub caller: Namespace,
+    pub callee: Namespace,
+    pub tandem: Namespace,
+    pub between: Between,
+    _router: Option<Namespace>,
+}
+
+impl Topology {
+    pub fn lay(between: Between) -> Result<Self> {
+        let caller = Namespace::make("caller")?;
+        let tandem = Namespace::make("tandem")?;
+        let callee = Namespace::make("callee")?;
+        let router = match between {
+            Between::Cable => {
+                cable((&caller, "eth0"), (&tandem, "p0"))?;
+                None
+            }
+            _ => Some(router(&caller, &tandem, between)?),
+        };
+        cable((&callee, "eth0"), (&tandem, "p1"))?;
+        for (phones, net) in [(&caller, 1), (&callee, 2)] {
+            phones.address("eth0", v6(net, 0x20), 64)?;
+            let (low, high) = PHONE_MEDIA;
+            phones.nft(&format!(
+                "table netdev phone {{ chain media {{ type filter hook ingress device \"eth0\" priority filter; \
+                 udp dport {low}-{high} drop; }}; }}"
+            ))?;
+        }
+        if between == Between::PhoneBehindNat {
+            caller.address("eth0", INSIDE_PHONE, 24)?;
+            caller.route("default", INSIDE_ROUTER)?;
+        } else {
+            caller.address("eth0", CALLER, 24)?;
+            caller.address("eth0", INTRUDER, 24)?;
+        }
+        callee.address("eth0", CALLEE, 24)?;
+        callee.address("eth0", SECOND, 24)?;
+        Ok(Topology { caller, callee, tandem, between, _router: router })
+    }
+
+    /// The ports belong to DPDK: the kernel behind them hears nothing.
+    pub fn deafen_ports(&self) -> Result<()> {
+        deafen(&self.tandem, "p0")?;
+        deafen(&self.tandem, "p1")
+    }
+
+    /// In place of the appliance: the kernel routes between the two networks. To prove the laboratory itself.
+    pub fn route_in_kernel(&self) -> Result<()> {
+        for (port, v4, v6) in [("p0", TANDEM_A, TANDEM_A6), ("p1", TANDEM_B, TANDEM_B6)] {
+            self.tandem.address(port, v4, 24)?;
+            self.tandem.address(port, v6, 64)?;
+        }
+        self.tandem.sysctl("net.ipv4.ip_forward", "1")?;
+        self.tandem.sysctl("net.ipv6.conf.all.forwarding", "1")?;
+        self.caller.route("198.18.2.0/24", TANDEM_A)?;
+        self.caller.route("2001:db8:2::/64", TANDEM_A6)?;
+        self.callee.route("198.18.1.0/24", TANDEM_B)?;
+        self.callee.route("2001:db8:1::/64", TANDEM_B6)
+    }
+
+    /// The address that the caller's phone has itself.
+    pub fn caller_address(&self) -> IpAddr {
+        if self.between == Between::PhoneBehindNat { INSIDE_PHONE } else { CALLER }
+    }
+
+    /// The address that tandem has itself on the caller's side.
+    pub fn tandem_address(&self) -> IpAddr {
+        if self.between == Between::TandemBehindNat { INSIDE_TANDEM } else { TANDEM_A }
+    }
+}
+
+/// 1:1 address translation that keeps no state, so that it pins no flow to anything.
+fn router(caller: &Namespace, tandem: &Namespace, between: Between) -> Result<Namespace> {
+    let router = Namespace::make("router")?;
+    router.sysctl("net.ipv4.ip_forward", "1")?;
+    cable((caller, "eth0"), (&router, "left"))?;
+    cable((&router, "right"), (tandem, "p0"))?;
+    let (inner, outer, private, public) = match between {
+        Between::PhoneBehindNat => ("left", "right", INSIDE_PHONE, CALLER),
+        _ => ("right", "left", INSIDE_TANDEM, TANDEM_A),
+    };
+    router.address(inner, INSIDE_ROUTER, 24)?;
+    router.address(outer, public, 24)?;
+    router.nft(&format!(
+        "table ip translate {{ \
+           chain inwards {{ type filter hook prerouting priority raw; iif {outer} ip daddr {public} ip daddr set {private}; }}; \
+           chain outwards {{ type filter hook postrouting priority srcnat; \
+             oif {outer} ip saddr {private} ip saddr set {public}; }}; }}"
+    ))?;
+    Ok(router)
+}
+
+pub fn sip_uri(host: IpAddr, tcp: bool) -> String {
+    let at = SocketAddr::new(host, SIP_PORT);
+    if tcp { format!("sip:{at};transport=tcp") } else { format!("sip:{at}") }
+}

@@ -1,0 +1,184 @@
+//! Random and damaged bytes at every parser that faces the network: none may panic, whatever comes. A second each with
+//! `cargo test`; `scripts/test` gives each a minute (`TANDEM_RANDOM_SECONDS=60`). The seed is printed, and can be given
+//! (`TANDEM_RANDOM_SEED`) to see a failure again.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use tandem::{
+    sip::{
+        message::{Framer, Message},
+        sdp::Sdp,
+    },
+    wire::{ethernet, ipv4, ipv6, rtcp, rtp, udp},
+};
+
+/// xorshift64*, Vigna 2016: enough for damage.
+struct Random(u64);
+
+impl Random {
+    fn next(&mut self) -> u64 {
+        self.0 ^= self.0 >> 12;
+        self.0 ^= self.0 << 25;
+        self.0 ^= self.0 >> 27;
+        self.0.wrapping_mul(0x2545_f491_4f6c_dd1d)
+    }
+
+    fn below(&mut self, n: usize) -> usize {
+        (self.next() % n.max(1) as u64) as usize
+    }
+
+    /// Bytes without sense, or one of `seeds` with a few bytes changed, cut, doubled or joined to another.
+    fn input(&mut self, seeds: &[&[u8]]) -> Vec<u8> {
+        if self.below(4) == 0 {
+            let len = self.below(400);
+            return (0..len).map(|_| self.next() as u8).collect();
+        }
+        let mut bytes = seeds[self.below(seeds.len())].to_vec();
+        for _ in 0..=self.below(8) {
+            let at = self.below(bytes.len());
+            match self.below(5) {
+                0 => bytes.truncate(at),
+                1 => bytes.insert(at, self.next() as u8),
+                2 => {
+                    let piece: Vec<u8> = bytes[at..].iter().take(self.below(60)).copied().collect();
+                    let to = self.below(bytes.len());
+                    bytes.splice(to..to, piece);
+                }
+                3 => bytes.extend_from_slice(seeds[self.below(seeds.len())]),
+                _ => {
+                    let new = self.next() as u8;
+                    if let Some(byte) = bytes.get_mut(at) {
+                        *byte = new;
+                    }
+                }
+            }
+        }
+        bytes
+    }
+}
+
+fn storm(name: &str, seeds: &[&[u8]], mut parse: impl FnMut(&[u8], &mut Random)) {
+    let variable = |name: &str| std::env::var(name).ok().and_then(|v| v.parse::<u64>().ok());
+    let clock = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_nanos() as u64;
+    let seed = variable("TANDEM_RANDOM_SEED").unwrap_or(clock) | 1;
+    println!("{name}: TANDEM_RANDOM_SEED={seed}");
+    let mut random = Random(seed);
+    let end = Instant::now() + Duration::from_secs(variable("TANDEM_RANDOM_SECONDS").unwrap_or(1));
+    let mut inputs = 0u64;
+    while Instant::now() < end {
+        for _ in 0..64 {
+            let input = random.input(seeds);
+            parse(&input, &mut random);
+            inputs += 1;
+        }
+    }
+    assert!(inputs >= 64, "nothing was tried");
+    println!("{name}: {inputs} inputs");
+}
+
+const INVITE: &[u8] = b"INVITE sip:bob@198.18.2.20 SIP/2.0\r\nVia: SIP/2.0/UDP 198.18.1.20:5060;branch=z9hG4bKa;rport\r\n\
+Max-Forwards: 70\r\nFrom: \"A\" <sip:a@198.18.1.20>;tag=1\r\nTo: <sip:bob@198.18.2.20>\r\nCall-ID: 1@x\r\nCSeq: 1 INVITE\r\n\
+Contact: <sip:a@[2001:db8::1]:5060;transport=tcp>\r\nRoute: <sip:p1;lr>, <sip:p2;lr>\r\nContent-Type: application/sdp\r\n\
+Content-Length: 4\r\n\r\nv=0\n";
+const RESPONSE: &[u8] =
+    b"SIP/2.0 200 OK\r\nv: SIP/2.0/TCP [2001:db8::9:255]:5060;branch=z9hG4bKb;received=2001:db8::1\r\n\
+f: sip:a@x;tag=1\r\nt: <sip:b@y>;tag=2\r\ni: 1@x\r\nCSeq: 1 INVITE\r\nm: *\r\nl: 0\r\n\r\n";
+const SDP: &[u8] = b"v=0\r\no=- 1 1 IN IP4 198.18.1.20\r\ns=-\r\nc=IN IP4 198.18.1.20\r\nt=0 0\r\nm=audio 6000 RTP/AVP 0 8 101\r\n\
+a=rtpmap:0 PCMU/8000\r\na=rtpmap:101 telephone-event/8000\r\na=fmtp:101 0-16\r\na=rtcp:6001\r\na=rtcp-mux\r\na=sendrecv\r\n\
+m=video 0 RTP/AVP 96\r\nc=IN IP6 2001:db8::1\r\n";
+
+#[test]
+fn ip_frames() {
+    let mut v4 = vec![2, 0, 0, 0, 1, 0, 2, 0, 0, 0, 9, 9, 8, 0, 0x46, 0, 0, 40, 0, 0, 0x20, 0, 64, 17, 0, 0];
+    v4.extend_from_slice(&[198, 18, 1, 20, 198, 18, 1, 10, 1, 1, 1, 0, 0x9c, 0x40, 0x4e, 0x20, 0, 16, 0, 0]);
+    v4.extend_from_slice(&[0; 8]);
+    let mut v6 = vec![2, 0, 0, 0, 1, 0, 2, 0, 0, 0, 9, 9, 0x86, 0xdd, 0x60, 0, 0, 0, 0, 32, 0, 64];
+    v6.extend_from_slice(&[0x20; 32]);
+    v6.extend_from_slice(&[44, 0, 1, 4, 0, 0, 0, 0, 17, 0, 0, 1, 0, 0, 0, 9, 0x9c, 0x40, 0x4e, 0x20, 0, 16, 0, 0]);
+    v6.extend_from_slice(&[0; 8]);
+    storm("ip", &[&v4, &v6], |data, random| {
+        if ethernet::Frame::new_checked(data).is_err() {
+            return;
+        }
+        let ip = &data[ethernet::HEADER_LEN..];
+        let available = ip.len() + random.below(3) * 100;
+        if let Ok(p) = ipv4::Packet::new_checked(ip, available) {
+            let _ = (p.verify_checksum(), p.is_fragment(), p.fragment_offset());
+            let _ = udp::Datagram::new_checked(&ip[p.header_len()..], available - p.header_len()).map(|d| d.len());
+        }
+        if let Ok(p) = ipv6::Packet::new_checked(ip, available)
+            && let Ok(upper) = p.upper()
+        {
+            let rest = ip.get(upper.offset..).unwrap_or(&[]);
+            let _ = udp::Datagram::new_checked(rest, rest.len()).map(|d| d.len());
+        }
+    });
+}
+
+#[test]
+fn rtp_packets() {
+    let plain = [0x80, 0, 0, 1, 0, 0, 0, 160, 1, 2, 3, 4, 0xff, 0xff];
+    let full = [0xb1, 0x80, 0, 1, 0, 0, 0, 160, 1, 2, 3, 4, 9, 9, 9, 9, 0xbe, 0xde, 0, 1, 0, 0, 0, 0, 0xff, 0, 0, 2];
+    storm("rtp", &[&plain, &full], |data, random| {
+        let available = data.len() + random.below(3) * 50;
+        if let Ok(p) = rtp::Packet::new_checked(data, available) {
+            let range = p.payload_range();
+            assert!(range.start <= range.end && range.end <= available);
+            let _ = (p.marker(), p.payload_type(), p.sequence(), p.timestamp(), p.ssrc());
+        }
+    });
+}
+
+#[test]
+fn rtcp_packets() {
+    let mut report = vec![0x81, 201, 0, 7, 0, 0, 0, 1];
+    report.extend_from_slice(&[1; 24]);
+    let mut extended = vec![0x80, 207, 0, 13, 0, 0, 0, 1, 4, 0, 0, 2, 0, 0, 0, 0, 0, 0, 0, 0, 7, 0, 0, 8];
+    extended.extend_from_slice(&[3; 32]);
+    storm("rtcp", &[&report, &extended], |data, _| {
+        if let Ok(compound) = rtcp::Compound::new_checked(data) {
+            for packet in compound.packets() {
+                let _ = (packet.report_blocks().count(), packet.voip_metrics());
+            }
+        }
+    });
+}
+
+#[test]
+fn sip_messages() {
+    storm("sip message", &[INVITE, RESPONSE], |data, _| match Message::parse(data) {
+        Ok(message) => {
+            let _ = (message.vias(), message.from(), message.to(), message.cseq(), message.contacts());
+            let _ = (message.routes(), message.record_routes(), message.max_forwards());
+            assert!(!message.write().is_empty());
+        }
+        Err(malformed) => drop(malformed.reply.map(|reply| reply.write())),
+    });
+}
+
+#[test]
+fn sip_streams() {
+    storm("sip stream", &[INVITE, RESPONSE, b"\r\n\r\n"], |data, random| {
+        let mut framer = Framer::new();
+        let mut rest = data;
+        while !rest.is_empty() {
+            let (now, later) = rest.split_at(1 + random.below(rest.len()));
+            framer.push(now);
+            while let Ok(Some(_)) = framer.next() {}
+            rest = later;
+        }
+        assert!(framer.buffered() <= data.len());
+    });
+}
+
+#[test]
+fn session_descriptions() {
+    storm("sdp", &[SDP], |data, _| {
+        if let Ok(sdp) = Sdp::parse(data) {
+            let _ = sdp.media();
+            let _ = sdp.write();
+        }
+    });
+}
