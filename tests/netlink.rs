@@ -241,16 +241,19 @@ fn solicitation() -> Vec<u8> {
     [&[0x33, 0x33, 0xFF, 0, 0, 1][..], &THEIRS, &[0x86, 0xDD], &ipv6, &icmp].concat()
 }
 
-/// Writes `question` and reads until a frame satisfies `answer`.
+/// Writes `question`, again every quarter of a second, as neighbours repeat themselves (RFC 4861 §7.2.2), and reads until
+/// a frame satisfies `answer`. The kernel joins an address's solicited-node group a moment after it has the address.
 fn ask(device: &mut Exception, question: &[u8], answer: impl Fn(&[u8]) -> bool) -> Vec<u8> {
-    assert!(device.write(question));
     let mut buffer = vec![0; device.frame_bytes()];
-    let start = Instant::now();
-    while start.elapsed() < Duration::from_secs(3) {
-        match device.read(&mut buffer).unwrap() {
-            Some(frame) if answer(frame) => return frame.to_vec(),
-            Some(_) => {}
-            None => std::thread::sleep(Duration::from_millis(2)),
+    for _ in 0..20 {
+        assert!(device.write(question));
+        let asked = Instant::now();
+        while asked.elapsed() < Duration::from_millis(250) {
+            match device.read(&mut buffer).unwrap() {
+                Some(frame) if answer(frame) => return frame.to_vec(),
+                Some(_) => {}
+                None => std::thread::sleep(Duration::from_millis(2)),
+            }
         }
     }
     panic!("the kernel did not answer")
