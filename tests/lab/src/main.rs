@@ -3,35 +3,18 @@
 //! `scripts/test lab`, `scripts/demo` and `scripts/lab` call this. The main thread runs scenarios; one thread waits for
 //! signals and cleans up; taps and talkers have a thread each. Nothing is left behind, however it ends.
 
-mod appliance;
-mod book;
-mod by_hand;
-mod cleanup;
-mod demo;
-mod frame;
-mod inject;
-mod lab;
-mod law;
-mod net;
-mod process;
-mod runner;
-mod scenarios;
-mod sip;
-mod sipp;
-mod speech;
-mod sys;
-mod talker;
-mod tap;
-mod topology;
-mod verdict;
-mod wave;
-
 use std::{io::Write as _, path::PathBuf, process::ExitCode};
 
 use anyhow::{Context, Result, ensure};
 use clap::{Parser, Subcommand, ValueEnum};
 
-use crate::{appliance::Device, lab::Frame, law::Tables};
+use tandem_lab::{
+    appliance::Device,
+    by_hand, cleanup, demo,
+    lab::{self, Frame},
+    law::Tables,
+    runner, scenarios, sys,
+};
 
 #[derive(Parser)]
 #[command(name = "tandem-lab", about = "Calls through tandem in network namespaces, judged at the far ends")]

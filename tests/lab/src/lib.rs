@@ -1,0 +1,25 @@
+//! tandem's laboratory as a library: namespaces, phones and what the far end heard, for the `tandem-lab` program and for
+//! the benchmarks. Nothing that it makes is left behind, however the program ends.
+
+pub mod appliance;
+pub mod book;
+pub mod by_hand;
+pub mod cleanup;
+pub mod demo;
+pub mod frame;
+pub mod inject;
+pub mod lab;
+pub mod law;
+pub mod net;
+pub mod process;
+pub mod runner;
+pub mod scenarios;
+pub mod sip;
+pub mod sipp;
+pub mod speech;
+pub mod sys;
+pub mod talker;
+pub mod tap;
+pub mod topology;
+pub mod verdict;
+pub mod wave;
