@@ -17,6 +17,7 @@ pub mod host;
 pub mod io;
 pub mod media;
 pub mod observe;
+pub mod replay;
 pub mod sip;
 pub mod slow;
 pub mod wire;

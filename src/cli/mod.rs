@@ -10,6 +10,7 @@ pub mod completions;
 pub mod drain;
 pub mod flows;
 pub mod ports;
+pub mod replay;
 pub mod run;
 pub mod status;
 pub mod table;
@@ -69,6 +70,7 @@ pub enum Command {
     Flows(flows::Flows),
     Ports(ports::Ports),
     Drain(drain::Drain),
+    Replay(replay::Replay),
     Status(status::Status),
     Completions(completions::Completions),
     Version(version::Version),
@@ -82,6 +84,8 @@ pub enum CliError {
     Print(#[from] io::Error),
     #[error("cannot write the answer as JSON: {0}")]
     Json(#[from] serde_json::Error),
+    #[error(transparent)]
+    Replay(#[from] crate::replay::ReplayError),
 }
 
 impl CliError {
@@ -123,6 +127,7 @@ pub fn execute(arguments: &Arguments) -> Result<ExitCode, CliError> {
         Command::Flows(flows) => flows.execute(&client, json)?,
         Command::Ports(ports) => ports.execute(&client, json)?,
         Command::Drain(drain) => drain.execute(&client, json)?,
+        Command::Replay(replay) => replay.execute(json)?,
         Command::Status(status) => status.execute(&client, json)?,
         Command::Completions(completions) => completions.execute(),
         Command::Version(version) => version.execute(json)?,

@@ -54,7 +54,7 @@ pub fn run(config: Config) -> anyhow::Result<()> {
     let _http = config.metrics.listen.map(|at| HttpServer::start(at, registry.clone(), health.clone())).transpose()?;
     let cdr = config.cdr.file.as_deref().map(CdrWriter::start).transpose()?;
 
-    let Opened { workers, slow: slow_io, ports, meters, launcher } = dpdk::open(&config)?;
+    let Opened { workers, slow: slow_io, ports, meters, launcher, .. } = dpdk::open(&config)?;
     let table = flow_table(&config, &launcher)?;
     let (exceptions, neighbours) = open_kernel_side(&config, &ports)?;
     let poll = Poll::new().context("cannot make a poll instance")?;

@@ -49,6 +49,8 @@ pub struct Opened {
     /// Counters and levels, for the thread that serves metrics.
     pub meters: Meters,
     pub launcher: Launcher,
+    /// Where frames of our own can be laid: the first worker's.
+    pub pool: Pool,
 }
 
 /// What a port turned out to be.
@@ -275,7 +277,8 @@ fn deal_out(
     let slow = DpdkSlowIo::new(eal, slow_pool, punted, slow_queues, injector, &facts);
     let launcher =
         Launcher { eal, socket: layout.worker_nodes.first().copied().flatten(), memory_mb: config.dpdk.memory_mb };
-    Ok(Opened { workers, slow, ports: facts, meters, launcher })
+    let pool = pool_of(pools, layout.worker_nodes.first().copied().flatten())?;
+    Ok(Opened { workers, slow, ports: facts, meters, launcher, pool })
 }
 
 fn port_facts(id: PortId, ready: &Ready) -> Result<PortFacts, IoError> {
