@@ -58,7 +58,19 @@ uint16_t td_rx_burst(uint16_t port, uint16_t queue, struct rte_mbuf **packets, u
 	return rte_eth_rx_burst(port, queue, packets, n);
 }
 
-uint16_t td_tx_burst(uint16_t port, uint16_t queue, struct rte_mbuf **packets, uint16_t n, int prepare)
+/* Frees packets that were not sent; returns their bytes. */
+static uint64_t give_up(struct rte_mbuf **packets, uint16_t n)
+{
+	uint64_t bytes = 0;
+
+	for (uint16_t i = 0; i < n; i++)
+		bytes += packets[i]->pkt_len;
+	rte_pktmbuf_free_bulk(packets, n);
+	return bytes;
+}
+
+uint16_t td_tx_burst(uint16_t port, uint16_t queue, struct rte_mbuf **packets, uint16_t n, int prepare,
+		     uint64_t *refused_bytes)
 {
 	uint16_t sent = 0, at = 0;
 
@@ -70,12 +82,12 @@ uint16_t td_tx_burst(uint16_t port, uint16_t queue, struct rte_mbuf **packets, u
 		at += taken;
 		if (taken < ready) {
 			/* The queue is full: what is left would only wait for the next burst's place. */
-			rte_pktmbuf_free_bulk(packets + at, n - at);
+			*refused_bytes += give_up(packets + at, n - at);
 			break;
 		}
 		if (at < n) {
 			/* The driver refused to prepare this one; those behind it may be sound. */
-			rte_pktmbuf_free(packets[at]);
+			*refused_bytes += give_up(packets + at, 1);
 			at++;
 		}
 	}

@@ -32,7 +32,8 @@ void td_pktmbuf_free_bulk(struct rte_mbuf **packets, unsigned int n);
 uint16_t td_rx_burst(uint16_t port, uint16_t queue, struct rte_mbuf **packets, uint16_t n);
 /* Sends packets[0..n], frees those that the device did not take, returns how many were freed. With `prepare`, packets
  * pass rte_eth_tx_prepare first, as drivers with checksum offload demand. */
-uint16_t td_tx_burst(uint16_t port, uint16_t queue, struct rte_mbuf **packets, uint16_t n, int prepare);
+uint16_t td_tx_burst(uint16_t port, uint16_t queue, struct rte_mbuf **packets, uint16_t n, int prepare,
+		     uint64_t *refused_bytes);
 
 /* Enqueues packets[0..n], frees those that found no room, returns how many were freed. */
 unsigned int td_ring_enqueue_burst(struct rte_ring *ring, struct rte_mbuf **packets, unsigned int n);

@@ -28,7 +28,7 @@ pub use error::{Errno, Error};
 pub use mbuf::{Checksum, Mbuf, TxChecksums};
 pub use mempool::{Pool, PoolArgs};
 pub use port::{DeviceInfo, Port, PortArgs, Started};
-pub use queue::{RxQueue, TxQueue};
+pub use queue::{Refused, RxQueue, TxQueue};
 pub use ring::{Consumer, Producer, RingLevel, SharedProducer};
 pub use xstats::{Stats, Xstats};
 

@@ -86,23 +86,27 @@ impl Mbuf {
         Some(())
     }
 
+    #[inline]
     fn header(&self) -> &ffi::rte_mbuf {
         // SAFETY: the packet is owned and its header initialised by the pool or the device.
         unsafe { self.raw.as_ref() }
     }
 
+    #[inline]
     fn header_mut(&mut self) -> &mut ffi::rte_mbuf {
         // SAFETY: as above, and `&mut self` is exclusive.
         unsafe { self.raw.as_mut() }
     }
 
     /// Bytes of the first segment.
+    #[inline]
     pub fn data(&self) -> &[u8] {
         // SAFETY: see `segment_bytes`; the packet is owned.
         unsafe { segment_bytes(self.raw) }
     }
 
     /// Bytes of the first segment.
+    #[inline]
     pub fn data_mut(&mut self) -> &mut [u8] {
         let m = self.header();
         // SAFETY: data_off + data_len ≤ buf_len holds for every mbuf (DPDK's invariant, kept by the methods here); the
@@ -111,11 +115,13 @@ impl Mbuf {
     }
 
     /// Bytes of all segments.
+    #[inline]
     pub fn total_len(&self) -> usize {
         self.header().pkt_len as usize
     }
 
     /// Segments, at least one.
+    #[inline]
     pub fn segments_len(&self) -> usize {
         self.header().nb_segs.into()
     }
@@ -131,6 +137,7 @@ impl Mbuf {
     }
 
     /// Adds `n` bytes in front; their content is what lay there. False if there is no room.
+    #[inline]
     pub fn prepend(&mut self, n: usize) -> bool {
         let m = self.header_mut();
         let Ok(n) = u16::try_from(n) else { return false };
@@ -141,6 +148,7 @@ impl Mbuf {
     }
 
     /// Takes `n` bytes off the front; false if the first segment has not as many.
+    #[inline]
     pub fn adj(&mut self, n: usize) -> bool {
         let m = self.header_mut();
         let Ok(n) = u16::try_from(n) else { return false };
@@ -153,6 +161,7 @@ impl Mbuf {
     }
 
     /// Cuts `n` bytes off the end of a packet of one segment; false if it has several, or not as many bytes.
+    #[inline]
     pub fn trim(&mut self, n: usize) -> bool {
         let m = self.header_mut();
         let Ok(n) = u16::try_from(n) else { return false };
@@ -166,15 +175,18 @@ impl Mbuf {
         true
     }
 
+    #[inline]
     pub fn ol_flags(&self) -> u64 {
         self.header().ol_flags
     }
 
+    #[inline]
     pub fn set_ol_flags(&mut self, flags: u64) {
         self.header_mut().ol_flags = flags;
     }
 
     /// The IPv4 header's checksum as the device saw it.
+    #[inline]
     pub fn rx_ip_checksum(&self) -> Checksum {
         match self.ol_flags() & ffi::TD_RX_IP_CKSUM_MASK {
             ffi::TD_RX_IP_CKSUM_GOOD => Checksum::Good,
@@ -184,6 +196,7 @@ impl Mbuf {
     }
 
     /// The UDP checksum as the device saw it.
+    #[inline]
     pub fn rx_l4_checksum(&self) -> Checksum {
         match self.ol_flags() & ffi::TD_RX_L4_CKSUM_MASK {
             ffi::TD_RX_L4_CKSUM_GOOD => Checksum::Good,
@@ -210,10 +223,12 @@ impl Mbuf {
     }
 
     /// The port it came in on, or whatever `set_port` said last.
+    #[inline]
     pub fn port(&self) -> u16 {
         self.header().port
     }
 
+    #[inline]
     pub fn set_port(&mut self, port: u16) {
         self.header_mut().port = port;
     }
@@ -231,6 +246,7 @@ impl Mbuf {
     }
 
     /// Gives the packet up; whoever holds the pointer now frees it.
+    #[inline]
     pub(crate) fn into_raw(self) -> NonNull<ffi::rte_mbuf> {
         let raw = self.raw;
         std::mem::forget(self);

@@ -7,6 +7,13 @@ use arrayvec::ArrayVec;
 
 use crate::{ffi, mbuf::Mbuf, port::Port};
 
+/// What a device did not take of a burst, and what was freed instead.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Refused {
+    pub packets: usize,
+    pub bytes: u64,
+}
+
 /// One receive queue. `&mut self` and no Clone: DPDK allows one thread per queue.
 pub struct RxQueue {
     pub(crate) port: Arc<Port>,
@@ -40,14 +47,16 @@ impl RxQueue {
 }
 
 impl TxQueue {
-    /// Sends all of `burst`, which is empty afterwards; returns how many the device did not take (they are freed).
+    /// Sends all of `burst`, which is empty afterwards.
     #[inline]
-    pub fn tx<const N: usize>(&mut self, burst: &mut ArrayVec<Mbuf, N>) -> usize {
-        take_raw(burst, |packets, n| {
+    pub fn tx<const N: usize>(&mut self, burst: &mut ArrayVec<Mbuf, N>) -> Refused {
+        let mut bytes = 0;
+        let packets = take_raw(burst, |packets, n| {
             // SAFETY: the port is started while `self.port` lives, the queue exists and this is its only owner; the
-            // `n` packets are owned and given up here.
-            unsafe { ffi::td_tx_burst(self.id, self.queue, packets, n as u16, self.prepare.into()).into() }
-        })
+            // `n` packets are owned and given up here; `bytes` is room for the answer.
+            unsafe { ffi::td_tx_burst(self.id, self.queue, packets, n as u16, self.prepare.into(), &mut bytes).into() }
+        });
+        Refused { packets, bytes }
     }
 
     pub fn port(&self) -> &Arc<Port> {

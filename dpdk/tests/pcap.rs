@@ -69,7 +69,7 @@ fn a_capture_is_read_and_written() {
         assert_eq!(m.segments().collect::<Vec<_>>().concat(), *frame);
     }
     assert_eq!(burst[3].segments_len(), 3);
-    assert_eq!(started.tx[0].tx(&mut burst), 0);
+    assert_eq!(started.tx[0].tx(&mut burst).packets, 0);
     let stats = started.port.stats().unwrap();
     let bytes = (60 + 214 + 1514 + 6000) as u64;
     assert_eq!((stats.rx_packets, stats.rx_bytes, stats.tx_packets, stats.tx_bytes), (4, bytes, 4, bytes));

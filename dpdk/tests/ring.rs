@@ -28,7 +28,7 @@ fn what_goes_in_comes_out_in_order_and_the_rest_is_freed() {
         program_reta: false,
     };
     let mut started = port.start(&arguments).map_err(|(_, e)| e).unwrap();
-    assert_eq!(started.tx[0].tx(&mut numbered(0, 20)), 0);
+    assert_eq!(started.tx[0].tx(&mut numbered(0, 20)).packets, 0);
     let mut back = Burst::new();
     assert_eq!(started.rx[0].rx(&mut back), 20);
     assert!((0u8..).zip(&back).all(|(i, m)| m.data() == [i, 0xAB]));

@@ -67,6 +67,13 @@ pub struct TxOffloads {
     pub udp_checksum: bool,
 }
 
+/// What a device did not take of a burst.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Refused {
+    pub packets: usize,
+    pub bytes: u64,
+}
+
 /// One worker's view of its queues: one per port.
 pub trait PacketIo {
     type Buf: PacketBuf;
@@ -76,8 +83,8 @@ pub trait PacketIo {
     fn mac(&self, port: PortId) -> [u8; 6];
     /// Appends what waits on this worker's receive queue of `port`, up to a burst.
     fn rx(&mut self, port: PortId, burst: &mut Burst<Self::Buf>);
-    /// Sends all of `burst`, which is empty afterwards; returns how many the device did not take (they are freed).
-    fn tx(&mut self, port: PortId, burst: &mut Burst<Self::Buf>) -> usize;
+    /// Sends all of `burst`, which is empty afterwards; what the device did not take is freed.
+    fn tx(&mut self, port: PortId, burst: &mut Burst<Self::Buf>) -> Refused;
     /// Hands all of `burst`, which came in on one port, to the slow path; it is empty afterwards. Returns how many its
     /// ring did not take (they are freed): the last ones.
     fn punt(&mut self, burst: &mut Burst<Self::Buf>) -> usize;

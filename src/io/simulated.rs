@@ -3,7 +3,7 @@
 
 use std::{cell::RefCell, collections::VecDeque, rc::Rc};
 
-use super::{Burst, Checked, ChecksumRequest, PacketBuf, PacketIo, TxOffloads};
+use super::{Burst, Checked, ChecksumRequest, PacketBuf, PacketIo, Refused, TxOffloads};
 use crate::base::{ids::PortId, limits::BURST};
 
 /// Room in front of a received frame, as in DPDK's mbufs.
@@ -143,14 +143,13 @@ impl PacketIo for SimulatedIo {
         }
     }
 
-    fn tx(&mut self, port: PortId, burst: &mut Burst<Frame>) -> usize {
+    fn tx(&mut self, port: PortId, burst: &mut Burst<Frame>) -> Refused {
         let wires = &mut *self.0.borrow_mut();
         let taken = burst.len().min(wires.tx_room);
         wires.tx_room -= taken;
         wires.sent[usize::from(port.0)].extend(burst.drain(..taken));
-        let refused = burst.len();
-        burst.clear();
-        refused
+        let bytes = burst.drain(..).map(|frame| frame.total_len() as u64);
+        bytes.fold(Refused::default(), |r, bytes| Refused { packets: r.packets + 1, bytes: r.bytes + bytes })
     }
 
     fn punt(&mut self, burst: &mut Burst<Frame>) -> usize {

@@ -117,7 +117,7 @@ impl SlowIo for DpdkSlowIo {
         packet.set_port(port.0.into());
         let mut one = ArrayVec::from([packet]);
         match (&mut through.queue, &mut self.injector) {
-            (Some(queue), _) => queue.tx(&mut one) == 0,
+            (Some(queue), _) => queue.tx(&mut one).packets == 0,
             (None, Some(ring)) => ring.enqueue(&mut one) == 0,
             (None, None) => false,
         }

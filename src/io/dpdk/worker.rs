@@ -5,7 +5,7 @@ use dpdk_sys::{Checksum, Consumer, Eal, Mbuf, Producer, RxQueue, TxChecksums, Tx
 use super::PortFacts;
 use crate::{
     base::ids::PortId,
-    io::{Burst, Checked, ChecksumRequest, PacketBuf, PacketIo, TxOffloads},
+    io::{Burst, Checked, ChecksumRequest, PacketBuf, PacketIo, Refused, TxOffloads},
 };
 
 impl PacketBuf for Mbuf {
@@ -64,6 +64,11 @@ fn checked(seen: Checksum) -> Checked {
         Checksum::Good => Checked::Good,
         Checksum::Bad => Checked::Bad,
     }
+}
+
+fn refuse(refused: &mut Refused, packet: &Mbuf) {
+    refused.packets += 1;
+    refused.bytes += packet.total_len() as u64;
 }
 
 /// One worker's queue pair on one port.
@@ -135,20 +140,24 @@ impl PacketIo for DpdkIo {
     }
 
     #[inline]
-    fn tx(&mut self, port: PortId, burst: &mut Burst<Mbuf>) -> usize {
+    fn tx(&mut self, port: PortId, burst: &mut Burst<Mbuf>) -> Refused {
+        let mut refused = Refused::default();
         let Some(port) = self.ports.get_mut(usize::from(port.0)) else {
-            let refused = burst.len();
-            burst.clear();
+            burst.drain(..).for_each(|packet| refuse(&mut refused, &packet));
             return refused;
         };
-        let mut refused = 0;
         if !port.multi_segment {
             // Such a driver would send what lies behind the first segment's buffer (net_af_xdp does).
-            let before = burst.len();
-            burst.retain(|packet| packet.segments_len() == 1);
-            refused = before - burst.len();
+            burst.retain(|packet| {
+                let whole = packet.segments_len() == 1;
+                if !whole {
+                    refuse(&mut refused, packet);
+                }
+                whole
+            });
         }
-        refused + port.tx.tx(burst)
+        let by_device = port.tx.tx(burst);
+        Refused { packets: refused.packets + by_device.packets, bytes: refused.bytes + by_device.bytes }
     }
 
     #[inline]
