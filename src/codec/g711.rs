@@ -19,14 +19,12 @@ pub enum Law {
 }
 
 /// What a conversion tells about the payload it converted.
-///
-/// The sums are one's complement sums of 16-bit words (RFC 1071): byte 0 is the high byte of the first word, and an
-/// odd last byte is padded with a zero byte. They are not complemented, so they are the m and m' of RFC 1624. A sum
-/// is 0 only where every byte is 0; any other multiple of 0xffff is given as 0xffff.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Converted {
-    pub old_sum: u16,
-    pub new_sum: u16,
+    /// What the payload's one's complement sum of 16-bit words (RFC 1071) grew by: RFC 1624's ~m + m', folded. Byte 0 is
+    /// the high byte of the first word, and an odd last byte is padded with a zero byte. Never 0: where nothing changed
+    /// in sum it is 0xffff, which is the other zero.
+    pub difference: u16,
     /// As [`Kernel::is_silent`] says, before and after alike.
     pub silent: bool,
 }
@@ -97,8 +95,20 @@ impl Kernel {
     /// On μ-law these are the four smallest magnitudes (0, 2, 4, 6), on A-law the two smallest (1, 3), and the tables
     /// map the one set onto the other. This is digital silence and idle-channel noise, as a muted or broken source
     /// sends it, and not the pauses of speech in a room. An empty payload is silent.
+    #[inline]
     pub fn is_silent(self, law: Law, payload: &[u8]) -> bool {
         let quiet = law.quiet();
+        // Sound shows in the first samples as a rule: then the rest need not be looked at.
+        if let Some(first) = payload.first_chunk::<8>() {
+            let unlike = u64::from_ne_bytes(*first) ^ u64::from_ne_bytes([quiet.value; 8]);
+            if unlike & u64::from_ne_bytes([quiet.mask; 8]) != 0 {
+                return false;
+            }
+        }
+        self.is_all_quiet(quiet, payload)
+    }
+
+    fn is_all_quiet(self, quiet: Quiet, payload: &[u8]) -> bool {
         match self.0 {
             Path::Scalar => quiet.holds_for(payload),
             // SSE2, which is all this takes, is in every x86-64: the compiler makes a vector loop of the plain one.
@@ -234,11 +244,11 @@ const TABLE_4_A_TO_MU: [u8; 128] = [
     112, 113, 114, 115, 116, 117, 118, 119, 120, 121, 122, 123, 124, 125, 126, 127,
 ];
 
-/// What one pass over a payload gathers. Sums of 16-bit words, exact: an RFC 1071 sum is what they fold to.
+/// What one pass over a payload gathers.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Tally {
-    pub old: u64,
-    pub new: u64,
+    /// The sum of the new 16-bit words less that of the old ones, exact.
+    pub difference: i64,
     /// Every bit that was ever unlike the quiet value.
     pub unlike: u8,
 }
@@ -248,42 +258,46 @@ impl Tally {
     pub fn add(&mut self, conversion: &Conversion, payload: &mut [u8]) {
         let (words, rest) = payload.as_chunks_mut::<2>();
         // High and low bytes are summed apart: as words they would be put together for each sample.
-        let (mut old, mut new, mut unlike) = ([0u64; 2], [0u64; 2], 0);
+        let (mut old, mut new, mut unlike) = ([0i64; 2], [0i64; 2], 0);
         for word in words {
             for (i, code) in word.iter_mut().enumerate() {
-                old[i] += u64::from(*code);
+                old[i] += i64::from(*code);
                 unlike |= *code ^ conversion.quiet.value;
                 *code = conversion.code[usize::from(*code)];
-                new[i] += u64::from(*code);
+                new[i] += i64::from(*code);
             }
         }
-        self.old += (old[0] << 8) + old[1];
-        self.new += (new[0] << 8) + new[1];
+        self.difference += ((new[0] - old[0]) << 8) + new[1] - old[1];
         self.unlike |= unlike;
         for last in rest {
-            self.old += u64::from(*last) << 8;
+            self.difference -= i64::from(*last) << 8;
             self.unlike |= *last ^ conversion.quiet.value;
             *last = conversion.code[usize::from(*last)];
-            self.new += u64::from(*last) << 8;
+            self.difference += i64::from(*last) << 8;
         }
     }
 
     fn converted(&self, conversion: &Conversion) -> Converted {
-        Converted { old_sum: fold(self.old), new_sum: fold(self.new), silent: self.unlike & conversion.quiet.mask == 0 }
+        // RFC 1071: sums are counted modulo 0xffff.
+        let difference = self.difference.rem_euclid(0xffff) as u16;
+        Converted {
+            difference: if difference == 0 { 0xffff } else { difference },
+            silent: self.unlike & conversion.quiet.mask == 0,
+        }
     }
-}
-
-/// RFC 1071 §2 (2): the carries go back in at the low end until none is left.
-fn fold(mut sum: u64) -> u16 {
-    while sum > 0xffff {
-        sum = (sum >> 16) + (sum & 0xffff);
-    }
-    sum as u16
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// RFC 1071 §2 (2): the carries go back in at the low end until none is left.
+    fn fold(mut sum: u64) -> u16 {
+        while sum > 0xffff {
+            sum = (sum >> 16) + (sum & 0xffff);
+        }
+        sum as u16
+    }
 
     /// (code, μ→A, A→μ) for all 256 codes; where they come from is said at the top of the file.
     fn vectors() -> Vec<(u8, u8, u8)> {
@@ -435,14 +449,12 @@ mod tests {
                         let mut expected = input;
                         expected[range.clone()].copy_from_slice(&table[range.clone()]);
                         assert!(bytes == expected, "{} from {from:?}, {len} at {start}", kernel.name());
-                        let sums =
+                        let (old, new) =
                             (ones_complement_sum(&input[range.clone()]), ones_complement_sum(&table[range.clone()]));
-                        assert_eq!(
-                            (got.old_sum, got.new_sum),
-                            sums,
-                            "{} from {from:?}, {len} at {start}",
-                            kernel.name()
-                        );
+                        // Modulo 0xffff, as ~m + m' of RFC 1624.
+                        let expected = (u32::from(!old) + u32::from(new)) % 0xffff;
+                        assert_eq!(u32::from(got.difference) % 0xffff, expected, "{}, {len} at {start}", kernel.name());
+                        assert_ne!(got.difference, 0, "{}, {len} at {start}", kernel.name());
                         let silent = input[range.clone()].iter().all(|&code| linear(from, code).abs() <= 31);
                         assert_eq!(got.silent, silent, "{} from {from:?}, {len} at {start}", kernel.name());
                         assert_eq!(kernel.is_silent(from, &input[range.clone()]), silent, "{}", kernel.name());
@@ -463,7 +475,7 @@ mod tests {
                 let mut packet: Vec<u8> = (0..12 + len).map(|i| (i * 37 + 11) as u8).collect();
                 let before = !ones_complement_sum(&packet);
                 let converted = kernel.a_to_mu(&mut packet[12..]);
-                let sum = u64::from(!before) + u64::from(!converted.old_sum) + u64::from(converted.new_sum);
+                let sum = u64::from(!before) + u64::from(converted.difference);
                 assert_eq!(!fold(sum), !ones_complement_sum(&packet), "{}, {len} bytes", kernel.name());
             }
         }

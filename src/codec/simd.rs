@@ -19,7 +19,7 @@ pub(super) struct Ssse3(());
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Avx2(());
 
-/// Proof that this CPU has AVX-512 F, BW and VBMI.
+/// Proof that this CPU has AVX-512 F, BW, VBMI and VNNI.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Vbmi(());
 
@@ -54,17 +54,18 @@ impl Vbmi {
     pub fn detect() -> Option<Vbmi> {
         (is_x86_feature_detected!("avx512f")
             && is_x86_feature_detected!("avx512bw")
-            && is_x86_feature_detected!("avx512vbmi"))
+            && is_x86_feature_detected!("avx512vbmi")
+            && is_x86_feature_detected!("avx512vnni"))
         .then_some(Vbmi(()))
     }
 
     pub fn convert(self, conversion: &Conversion, payload: &mut [u8], tally: &mut Tally) {
-        // SAFETY: `self` exists, so `detect` found AVX-512 F, BW and VBMI.
+        // SAFETY: `self` exists, so `detect` found AVX-512 F, BW, VBMI and VNNI.
         unsafe { convert_vbmi(conversion, payload, tally) }
     }
 
     pub fn is_silent(self, quiet: Quiet, payload: &[u8]) -> bool {
-        // SAFETY: `self` exists, so `detect` found AVX-512 F, BW and VBMI.
+        // SAFETY: `self` exists, so `detect` found AVX-512 F, BW, VBMI and VNNI.
         unsafe { is_silent_vbmi(quiet, payload) }
     }
 }
@@ -102,8 +103,7 @@ fn convert_ssse3(conversion: &Conversion, payload: &mut [u8], tally: &mut Tally)
             new_all = _mm_add_epi64(new_all, _mm_sad_epu8(new, zero));
             new_high = _mm_add_epi64(new_high, _mm_sad_epu8(_mm_and_si128(new, high), zero));
         }
-        tally.old += sum_words_128(old_all, old_high);
-        tally.new += sum_words_128(new_all, new_high);
+        tally.difference += sum_words_128(new_all, new_high) as i64 - sum_words_128(old_all, old_high) as i64;
         tally.unlike |= fold_or_128(unlike);
     }
     tally.add(conversion, rest);
@@ -137,8 +137,7 @@ fn convert_avx2(conversion: &Conversion, payload: &mut [u8], tally: &mut Tally) 
             new_all = _mm256_add_epi64(new_all, _mm256_sad_epu8(new, zero));
             new_high = _mm256_add_epi64(new_high, _mm256_sad_epu8(_mm256_and_si256(new, high), zero));
         }
-        tally.old += sum_words_256(old_all, old_high);
-        tally.new += sum_words_256(new_all, new_high);
+        tally.difference += sum_words_256(new_all, new_high) as i64 - sum_words_256(old_all, old_high) as i64;
         tally.unlike |= fold_or_128(halves_or_256(unlike));
     }
     convert_ssse3(conversion, rest, tally);
@@ -158,32 +157,73 @@ fn is_silent_avx2(quiet: Quiet, payload: &[u8]) -> bool {
 // `vpermi2b` looks up 128 entries in two registers by the index's low seven bits and ignores the sign bit: the whole
 // conversion but for putting the sign back.
 
-#[target_feature(enable = "avx512f,avx512bw,avx512vbmi")]
+//
+// `vpdpbusd` adds four bytes, each times a weight, to a 32-bit lane. With weights of ±1 on every other byte one register
+// gathers the high bytes of the words, new less old, and another the low ones.
+
+#[target_feature(enable = "avx512f,avx512bw,avx512vbmi,avx512vnni")]
 fn convert_vbmi(conversion: &Conversion, payload: &mut [u8], tally: &mut Tally) {
     let [table_low, table_high] = [load_512(&conversion.magnitude[0]), load_512(&conversion.magnitude[1])];
-    let (zero, sign, high) = (_mm512_setzero_si512(), _mm512_set1_epi8(-0x80), _mm512_set1_epi16(0x00ff));
+    let tables = (table_low, table_high);
+    for piece in payload.chunks_mut(LANE_PIECE) {
+        let (mut highs, mut lows) = (_mm512_setzero_si512(), _mm512_setzero_si512());
+        let (blocks, rest) = piece.as_chunks_mut::<64>();
+        for block in blocks {
+            // SAFETY: `block` is 64 readable bytes, and this load asks for no alignment.
+            let old = unsafe { _mm512_loadu_si512(block.as_ptr().cast()) };
+            let new = look_up(tables, old);
+            // SAFETY: `block` is 64 writable bytes, and this store asks for no alignment.
+            unsafe { _mm512_storeu_si512(block.as_mut_ptr().cast(), new) };
+            tally.unlike |= unlike_vbmi(conversion, old, u64::MAX);
+            (highs, lows) = weigh((highs, lows), old, new);
+        }
+        if !rest.is_empty() {
+            // The lanes of `rest` are the low ones, the others read as zero and are not written.
+            let lanes = u64::MAX >> (64 - rest.len());
+            // SAFETY: exactly the lanes of `rest` are read; the instruction does not touch what is masked off.
+            let old = unsafe { _mm512_maskz_loadu_epi8(lanes, rest.as_ptr().cast()) };
+            let new = _mm512_maskz_mov_epi8(lanes, look_up(tables, old));
+            // SAFETY: exactly the lanes of `rest` are written; the instruction does not touch what is masked off.
+            unsafe { _mm512_mask_storeu_epi8(rest.as_mut_ptr().cast(), lanes, new) };
+            tally.unlike |= unlike_vbmi(conversion, old, lanes);
+            (highs, lows) = weigh((highs, lows), old, new);
+        }
+        let words = _mm512_add_epi32(_mm512_slli_epi32::<8>(highs), lows);
+        tally.difference += i64::from(_mm512_reduce_add_epi32(words));
+    }
+}
+
+/// Bytes in which no sum of a lane, and no sum of lanes, leaves 31 bits: 64 blocks.
+const LANE_PIECE: usize = 4096;
+
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vbmi")]
+fn look_up(tables: (__m512i, __m512i), old: __m512i) -> __m512i {
+    let magnitude = _mm512_permutex2var_epi8(tables.0, old, tables.1);
+    // Of each bit: the sign from `old`, the rest from the table.
+    _mm512_ternarylogic_epi32::<0xd8>(magnitude, old, _mm512_set1_epi8(-0x80))
+}
+
+/// Nonzero if any code in `lanes` is not a quiet one.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw")]
+fn unlike_vbmi(conversion: &Conversion, old: __m512i, lanes: u64) -> u8 {
     let (quiet, mask) = (_mm512_set1_epi8(conversion.quiet.value as i8), _mm512_set1_epi8(conversion.quiet.mask as i8));
-    let (mut unlike, mut old_all, mut old_high, mut new_all, mut new_high) = (0, zero, zero, zero, zero);
-    for block in payload.chunks_mut(64) {
-        // The last block may be short: its lanes are the low ones, the others read as zero and are not written.
-        let lanes = u64::MAX >> (64 - block.len());
-        // SAFETY: exactly the lanes of `block` are read; the instruction does not touch what is masked off.
-        let old = unsafe { _mm512_maskz_loadu_epi8(lanes, block.as_ptr().cast()) };
-        let magnitude = _mm512_maskz_permutex2var_epi8(lanes, table_low, old, table_high);
-        let new = _mm512_or_si512(magnitude, _mm512_and_si512(old, sign));
-        // SAFETY: exactly the lanes of `block` are written; the instruction does not touch what is masked off.
-        unsafe { _mm512_mask_storeu_epi8(block.as_mut_ptr().cast(), lanes, new) };
-        unlike |= _mm512_mask_test_epi8_mask(lanes, _mm512_xor_si512(old, quiet), mask);
-        old_all = _mm512_add_epi64(old_all, _mm512_sad_epu8(old, zero));
-        old_high = _mm512_add_epi64(old_high, _mm512_sad_epu8(_mm512_and_si512(old, high), zero));
-        new_all = _mm512_add_epi64(new_all, _mm512_sad_epu8(new, zero));
-        new_high = _mm512_add_epi64(new_high, _mm512_sad_epu8(_mm512_and_si512(new, high), zero));
-    }
-    tally.old += sum_words_512(old_all, old_high);
-    tally.new += sum_words_512(new_all, new_high);
-    if unlike != 0 {
-        tally.unlike = u8::MAX;
-    }
+    let unlike = _mm512_mask_test_epi8_mask(lanes, _mm512_xor_si512(old, quiet), mask);
+    if unlike != 0 { u8::MAX } else { 0 }
+}
+
+#[inline]
+#[target_feature(enable = "avx512f,avx512vnni")]
+fn weigh((highs, lows): (__m512i, __m512i), old: __m512i, new: __m512i) -> (__m512i, __m512i) {
+    // Weights in memory order: the first byte of a word is its high one.
+    let plus_high = _mm512_set1_epi32(0x0001_0001);
+    let plus_low = _mm512_set1_epi32(0x0100_0100);
+    let minus_high = _mm512_set1_epi32(0x00ff_00ff);
+    let minus_low = _mm512_set1_epi32(0xff00_ff00_u32 as i32);
+    let highs = _mm512_dpbusd_epi32(_mm512_dpbusd_epi32(highs, new, plus_high), old, minus_high);
+    let lows = _mm512_dpbusd_epi32(_mm512_dpbusd_epi32(lows, new, plus_low), old, minus_low);
+    (highs, lows)
 }
 
 #[target_feature(enable = "avx512f,avx512bw")]
@@ -234,13 +274,6 @@ fn sum_words_128(all: __m128i, high: __m128i) -> u64 {
 fn sum_words_256(all: __m256i, high: __m256i) -> u64 {
     let halves = |lanes| _mm_add_epi64(_mm256_castsi256_si128(lanes), _mm256_extracti128_si256::<1>(lanes));
     sum_words_128(halves(all), halves(high))
-}
-
-#[inline]
-#[target_feature(enable = "avx512f")]
-fn sum_words_512(all: __m512i, high: __m512i) -> u64 {
-    let words = _mm512_add_epi64(_mm512_sub_epi64(all, high), _mm512_slli_epi64::<8>(high));
-    _mm512_reduce_add_epi64(words) as u64
 }
 
 #[inline]
