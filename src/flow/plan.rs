@@ -1,13 +1,13 @@
 //! A plan: what a worker does with the packets of one flow, compiled once by the slow path.
 //!
 //! `Plan` is the meaning; in the table it is sixteen words. The first eight are all that an IPv4 flow needs, one cache
-//! line; an IPv6 address on either side uses the second line. Layout, from the low bit:
+//! line; an IPv6 address on either side uses the second line, which lies elsewhere. Layout, from the low bit:
 //!
 //! | word | bits |
 //! |---|---|
 //! | 0 | flags 16 · next hop 16 · source port 16 · TOS byte 8 |
-//! | 1 | admitted IPv4 source 32 · out destination IPv4 32 |
-//! | 2 | out source IPv4 32 · out source port 16 · out destination port 16 |
+//! | 1 | out source IPv4 32 · out destination IPv4 32: eight bytes as they stand on the wire, the first one lowest |
+//! | 2 | out source port 16 · out destination port 16, likewise · admitted IPv4 source 32 |
 //! | 3 | session 64 |
 //! | 4–5 | payload-type rules, 16 bits each: in 7 · out 7 · operation 2 |
 //! | 6 | RTP clock in units of 25 Hz, 16 · departing source's port 16 · laws of the rules 16 · sum of the new addresses and ports 16 |
@@ -17,11 +17,14 @@
 //! | 12–13 | out destination IPv6 |
 //! | 14–15 | departing IPv6 source |
 //!
-//! The plan's reader, `PlanView`, decodes field by field from a copy of the words.
+//! The plan's reader, `PlanView`, decodes field by field where they lie: they do not change while it can be reached.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
-use super::nexthop::NextHopId;
+use super::{
+    nexthop::NextHopId,
+    sync::{AtomicU64, Ordering},
+};
 use crate::{
     base::{
         ids::{SessionId, Side},
@@ -33,6 +36,10 @@ use crate::{
 
 pub const PLAN_WORDS: usize = 16;
 pub type PlanWords = [u64; PLAN_WORDS];
+
+/// A cache line.
+pub const LINE_WORDS: usize = 8;
+pub type Line = [AtomicU64; LINE_WORDS];
 
 /// Which source a flow takes packets from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -124,7 +131,7 @@ impl Plan {
             None => {}
             Some(IpAddr::V4(ip)) => {
                 flags |= ADMIT_V4;
-                w[1] |= u64::from(u32::from(ip));
+                w[2] |= u64::from(u32::from(ip)) << 32;
             }
             Some(IpAddr::V6(ip)) => {
                 flags |= ADMIT_V6;
@@ -147,16 +154,16 @@ impl Plan {
         match self.out_destination {
             None => flags |= NO_REMOTE,
             Some(to) => {
-                w[2] |= u64::from(to.port()) << 48;
+                w[2] |= u64::from(to.port().to_be()) << 16;
                 match to.ip() {
-                    IpAddr::V4(ip) => w[1] |= u64::from(u32::from(ip)) << 32,
+                    IpAddr::V4(ip) => w[1] |= u64::from(u32::from(ip).to_be()) << 32,
                     IpAddr::V6(ip) => put_v6(&mut w, 12, ip),
                 }
             }
         }
-        w[2] |= u64::from(self.out_source.port()) << 32;
+        w[2] |= u64::from(self.out_source.port().to_be());
         match self.out_source.ip() {
-            IpAddr::V4(ip) => w[2] |= u64::from(u32::from(ip)),
+            IpAddr::V4(ip) => w[1] |= u64::from(u32::from(ip).to_be()),
             IpAddr::V6(ip) => {
                 flags |= OUT_V6;
                 put_v6(&mut w, 10, ip);
@@ -215,13 +222,46 @@ fn sum_ip(ip: IpAddr) -> u32 {
 /// A worker's reading of a plan: fields are decoded as they are needed.
 #[derive(Clone, Copy, Debug)]
 pub struct PlanView {
-    pub words: PlanWords,
+    line: &'static Line,
+    /// The second lines of the table's entries, and which of them: only IPv6 flows have one.
+    wide: (&'static [Line], usize),
 }
 
 impl PlanView {
+    #[inline(always)]
+    pub(super) fn of(line: &'static Line, wide: &'static [Line], at: usize) -> Self {
+        PlanView { line, wide: (wide, at) }
+    }
+
+    #[inline(always)]
+    fn word(&self, at: usize) -> u64 {
+        match at.checked_sub(LINE_WORDS) {
+            None => self.line[at].load(Ordering::Relaxed),
+            Some(at) => self.wide.0.get(self.wide.1).map_or(0, |line| line[at].load(Ordering::Relaxed)),
+        }
+    }
+
+    /// All words, those of the second line only where an IPv6 address is in play.
+    pub fn words(&self) -> PlanWords {
+        let wide = self.flags() & (ADMIT_V6 | OUT_V6 | DEPARTING_V6) != 0;
+        std::array::from_fn(|i| if i < LINE_WORDS || wide { self.word(i) } else { 0 })
+    }
+
+    /// The eight bytes of the departing packet's IPv4 addresses.
+    #[inline]
+    pub fn out_addresses(&self) -> [u8; 8] {
+        self.word(1).to_le_bytes()
+    }
+
+    /// The four bytes of the departing packet's ports.
+    #[inline]
+    pub fn out_ports(&self) -> [u8; 4] {
+        (self.word(2) as u32).to_le_bytes()
+    }
+
     #[inline]
     pub fn flags(&self) -> u16 {
-        self.words[0] as u16
+        self.word(0) as u16
     }
 
     #[inline]
@@ -231,19 +271,25 @@ impl PlanView {
 
     #[inline]
     pub fn next_hop(&self) -> NextHopId {
-        NextHopId((self.words[0] >> 16) as u16)
+        NextHopId((self.word(0) >> 16) as u16)
     }
 
     #[inline]
     pub fn tos(&self) -> u8 {
-        (self.words[0] >> 48) as u8
+        (self.word(0) >> 48) as u8
+    }
+
+    /// True for the admitted IPv4 source's address and port, if it is an IPv4 source.
+    #[inline]
+    pub fn is_from_v4(&self, source: u32, port: u16) -> bool {
+        ((self.word(2) >> 32) as u32 == source) & ((self.word(0) >> 32) as u16 == port)
     }
 
     /// True if a packet from this IPv4 source is admitted.
     #[inline]
     pub fn admits_v4(&self, source: u32, port: u16) -> bool {
-        self.has(ADMIT_V4) && self.words[1] as u32 == source && self.admits_port(port)
-            || self.has(DEPARTING_V4) && (self.words[7] >> 32) as u32 == source && self.departing_port() == port
+        self.has(ADMIT_V4) && (self.word(2) >> 32) as u32 == source && self.admits_port(port)
+            || self.has(DEPARTING_V4) && (self.word(7) >> 32) as u32 == source && self.departing_port() == port
     }
 
     #[inline]
@@ -254,27 +300,27 @@ impl PlanView {
 
     #[inline]
     fn departing_port(&self) -> u16 {
-        (self.words[6] >> 16) as u16
+        (self.word(6) >> 16) as u16
     }
 
     #[inline]
     fn admits_port(&self, port: u16) -> bool {
-        (self.words[0] >> 32) as u16 == port || self.has(ANY_PORT)
+        (self.word(0) >> 32) as u16 == port || self.has(ANY_PORT)
     }
 
     #[inline]
     fn v6(&self, at: usize) -> u128 {
-        u128::from(self.words[at]) << 64 | u128::from(self.words[at + 1])
+        u128::from(self.word(at)) << 64 | u128::from(self.word(at + 1))
     }
 
     #[inline]
     pub fn out_source_v4(&self) -> u32 {
-        self.words[2] as u32
+        u32::from_be(self.word(1) as u32)
     }
 
     #[inline]
     pub fn out_destination_v4(&self) -> u32 {
-        (self.words[1] >> 32) as u32
+        u32::from_be((self.word(1) >> 32) as u32)
     }
 
     #[inline]
@@ -289,17 +335,17 @@ impl PlanView {
 
     #[inline]
     pub fn out_source_port(&self) -> u16 {
-        (self.words[2] >> 32) as u16
+        u16::from_be(self.word(2) as u16)
     }
 
     #[inline]
     pub fn out_destination_port(&self) -> u16 {
-        (self.words[2] >> 48) as u16
+        u16::from_be((self.word(2) >> 16) as u16)
     }
 
     #[inline]
     pub fn session(&self) -> SessionId {
-        SessionId(self.words[3])
+        SessionId(self.word(3))
     }
 
     #[inline]
@@ -309,54 +355,94 @@ impl PlanView {
 
     #[inline]
     pub fn version(&self) -> u32 {
-        self.words[7] as u32
+        self.word(7) as u32
     }
 
     #[inline]
     pub fn clock_hz(&self) -> u32 {
-        u32::from(self.words[6] as u16) * CLOCK_UNIT_HZ
+        u32::from(self.word(6) as u16) * CLOCK_UNIT_HZ
     }
 
     /// One's complement sum of the forwarded packet's addresses and ports.
     #[inline]
     pub fn new_sum(&self) -> u16 {
-        (self.words[6] >> 48) as u16
+        (self.word(6) >> 48) as u16
     }
 
     /// The rule for an arriving payload type; None: not negotiated.
-    #[inline]
-    pub fn rule(&self, pt: u8) -> Option<PtRule> {
-        for i in 0..MAX_PT_RULES {
-            let bits = (self.words[4 + i / 4] >> (16 * (i % 4))) as u16;
-            let op = match bits >> 14 {
-                0 => return None,
-                1 => PtOp::Relay,
-                2 => PtOp::MuToA,
-                _ => PtOp::AToMu,
-            };
-            if bits as u8 & 0x7f == pt {
-                let law = match (self.words[6] >> (32 + 2 * i)) & 3 {
-                    1 => Some(Law::Mu),
-                    2 => Some(Law::A),
-                    _ => None,
-                };
-                return Some(PtRule { pt_in: pt, pt_out: (bits >> 7) as u8 & 0x7f, op, law });
-            }
-        }
-        None
+    #[inline(always)]
+    pub fn rule(&self, pt: u8) -> Option<Rule> {
+        // Most packets are of the first type that was agreed on.
+        let first = self.rule_at(0);
+        if first.is_for(pt) { Some(first) } else { self.rule_in_turn(pt) }
+    }
+
+    #[inline(always)]
+    fn rule_at(&self, i: usize) -> Rule {
+        let bits = (self.word(4 + i / 4) >> (16 * (i % 4))) as u16;
+        let law = (self.word(6) >> (32 + 2 * i)) as u16 & 3;
+        Rule { bits, law }
+    }
+
+    #[inline(never)]
+    fn rule_in_turn(&self, pt: u8) -> Option<Rule> {
+        (1..MAX_PT_RULES).map(|i| self.rule_at(i)).find(|rule| rule.is_for(pt))
     }
 
     /// The admitted source, for listings.
     pub fn admitted(&self) -> Admit {
-        let port = (self.words[0] >> 32) as u16;
+        let port = (self.word(0) >> 32) as u16;
         let ip: IpAddr = if self.has(ADMIT_V4) {
-            Ipv4Addr::from(self.words[1] as u32).into()
+            Ipv4Addr::from((self.word(2) >> 32) as u32).into()
         } else if self.has(ADMIT_V6) {
             Ipv6Addr::from(self.v6(8)).into()
         } else {
             return Admit::Nobody;
         };
         if self.has(ANY_PORT) { Admit::Address(ip) } else { Admit::Exact(SocketAddr::new(ip, port)) }
+    }
+}
+
+/// A rule as it stands in a plan.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Rule {
+    bits: u16,
+    law: u16,
+}
+
+impl Rule {
+    /// False for a place that holds no rule, too.
+    #[inline(always)]
+    fn is_for(self, pt: u8) -> bool {
+        (self.pt_in() == pt) & (self.bits >> 14 != 0)
+    }
+
+    #[inline(always)]
+    pub fn pt_in(self) -> u8 {
+        self.bits as u8 & 0x7f
+    }
+
+    #[inline(always)]
+    pub fn pt_out(self) -> u8 {
+        (self.bits >> 7) as u8 & 0x7f
+    }
+
+    #[inline(always)]
+    pub fn op(self) -> PtOp {
+        match self.bits >> 14 {
+            2 => PtOp::MuToA,
+            3 => PtOp::AToMu,
+            _ => PtOp::Relay,
+        }
+    }
+
+    #[inline(always)]
+    pub fn law(self) -> Option<Law> {
+        match self.law {
+            1 => Some(Law::Mu),
+            2 => Some(Law::A),
+            _ => None,
+        }
     }
 }
 
@@ -390,6 +476,13 @@ mod tests {
         }
     }
 
+    fn view(plan: &Plan) -> PlanView {
+        let words = crate::flow::sync::words(PLAN_WORDS);
+        words.iter().zip(plan.encode()).for_each(|(word, value)| word.store(value, Ordering::Relaxed));
+        let lines = words.as_chunks().0;
+        PlanView::of(&lines[0], &lines[1..], 0)
+    }
+
     #[test]
     fn every_field_comes_back_from_the_words() {
         for (source, out, to) in [
@@ -398,7 +491,7 @@ mod tests {
             ("[2001:db8:1::20]:65535", "198.18.2.10:20002", "198.18.2.20:1"),
         ] {
             let p = plan(source, out, to);
-            let v = PlanView { words: p.encode() };
+            let v = view(&p);
             assert_eq!(v.admitted(), p.admit);
             assert_eq!((v.session(), v.side(), v.version()), (p.session, p.side, p.version));
             assert_eq!((v.tos(), v.clock_hz(), v.next_hop()), (p.tos, p.clock_hz, p.next_hop));
@@ -412,7 +505,8 @@ mod tests {
             assert_eq!(SocketAddr::new(out, v.out_source_port()), p.out_source);
             assert_eq!(Some(SocketAddr::new(to, v.out_destination_port())), p.out_destination);
             for rule in &p.rules {
-                assert_eq!(v.rule(rule.pt_in), Some(*rule));
+                let r = v.rule(rule.pt_in).unwrap();
+                assert_eq!((r.pt_in(), r.pt_out(), r.op(), r.law()), (rule.pt_in, rule.pt_out, rule.op, rule.law));
             }
             assert_eq!(v.rule(9), None);
         }
@@ -422,15 +516,15 @@ mod tests {
     fn a_source_is_admitted_by_address_and_port_or_by_address_alone() {
         let mut p = plan("198.18.1.20:40000", "198.18.2.10:20002", "198.18.2.20:6000");
         let ip = u32::from(Ipv4Addr::new(198, 18, 1, 20));
-        let v = PlanView { words: p.encode() };
+        let v = view(&p);
         assert!(v.admits_v4(ip, 40000) && !v.admits_v4(ip, 40001) && !v.admits_v4(ip + 1, 40000));
         assert!(!v.admits_v6(u128::from(ip), 40000));
         p.admit = Admit::Address(Ipv4Addr::from(ip).into());
-        let v = PlanView { words: p.encode() };
+        let v = view(&p);
         assert!(v.admits_v4(ip, 1) && !v.admits_v4(ip + 1, 1));
         p.admit = Admit::Nobody;
-        assert!(!PlanView { words: p.encode() }.admits_v4(0, 0), "nobody is not 0.0.0.0");
-        assert!(!PlanView { words: p.encode() }.admits_v6(0, 0));
+        assert!(!view(&p).admits_v4(0, 0), "nobody is not 0.0.0.0");
+        assert!(!view(&p).admits_v6(0, 0));
     }
 
     #[test]
@@ -438,12 +532,12 @@ mod tests {
         let mut p = plan("198.18.1.20:40000", "198.18.2.10:20002", "198.18.2.20:6000");
         p.departing = Some("198.18.1.21:5000".parse().unwrap());
         let ip = |last| u32::from(Ipv4Addr::new(198, 18, 1, last));
-        let v = PlanView { words: p.encode() };
+        let v = view(&p);
         assert!(v.admits_v4(ip(20), 40_000) && v.admits_v4(ip(21), 5_000));
         assert!(!v.admits_v4(ip(21), 40_000) && !v.admits_v4(ip(20), 5_000));
         let v6: Ipv6Addr = "2001:db8::21".parse().unwrap();
         p.departing = Some(SocketAddr::new(v6.into(), 5_000));
-        let v = PlanView { words: p.encode() };
+        let v = view(&p);
         assert!(v.admits_v6(v6.into(), 5_000) && !v.admits_v6(v6.into(), 5_001) && v.admits_v4(ip(20), 40_000));
         assert_eq!((v.version(), v.side(), v.clock_hz()), (7, Side::B, 8_000));
     }
@@ -453,6 +547,6 @@ mod tests {
         let p = plan("198.18.1.20:40000", "198.18.2.10:20002", "198.18.2.20:6000");
         // 198.18 = 0xc612 twice, 2.10 = 0x020a, 2.20 = 0x0214, ports 0x4e22 and 0x1770.
         let sum: u32 = 0xc612 + 0x020a + 0xc612 + 0x0214 + 0x4e22 + 0x1770;
-        assert_eq!(PlanView { words: p.encode() }.new_sum(), checksum::fold(sum));
+        assert_eq!(view(&p).new_sum(), checksum::fold(sum));
     }
 }

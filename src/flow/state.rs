@@ -3,7 +3,7 @@
 //!
 //! The first admitted packet claims the line for its worker, one compare-and-swap per plan version. From then on the
 //! owner loads, changes and stores; nobody else writes. A packet that arrives on another worker is forwarded all the
-//! same and counted in the tally line (`off_owner`), which is the only place where several workers add.
+//! same and counted in the tally (`off_owner`), which is the only place where several workers add.
 //!
 //! | word | RTP | RTCP |
 //! |---|---|---|
@@ -17,7 +17,7 @@
 //! | 7 | silent · lost in runs that ended | |
 
 use super::{
-    plan::PLAN_WORDS,
+    plan::Line,
     sync::{AtomicU64, Ordering},
 };
 use crate::{
@@ -25,13 +25,9 @@ use crate::{
     media::{jitter::Jitter, sequence::Sequence},
 };
 
-pub const STATE_WORDS: usize = 8;
-pub const TALLY_WORDS: usize = 8;
-pub const ENTRY_WORDS: usize = PLAN_WORDS + STATE_WORDS + TALLY_WORDS;
-pub type EntryWords = [AtomicU64; ENTRY_WORDS];
+pub const TALLY_WORDS: usize = 5;
+pub type TallyWords = [AtomicU64; TALLY_WORDS];
 
-const STATE: usize = PLAN_WORDS;
-const TALLY: usize = PLAN_WORDS + STATE_WORDS;
 const OWNER: u64 = 0xff;
 
 /// What several workers may add to: rare things only.
@@ -49,10 +45,12 @@ pub enum Tally {
     Other,
 }
 
-/// A state line and its tally, in place.
+/// A state line in place, and its tally, which lies apart because it is rarely touched.
 #[derive(Clone, Copy, Debug)]
 pub struct StateLine {
-    entry: &'static EntryWords,
+    line: &'static Line,
+    /// All of the table's, and which of them.
+    tally: (&'static [TallyWords], usize),
 }
 
 /// Whether a worker may write a state line.
@@ -63,18 +61,19 @@ pub enum Ownership {
 }
 
 impl StateLine {
-    pub(super) fn of(entry: &'static EntryWords) -> Self {
-        StateLine { entry }
+    #[inline(always)]
+    pub(super) fn of(line: &'static Line, tallies: &'static [TallyWords], at: usize) -> Self {
+        StateLine { line, tally: (tallies, at) }
     }
 
     #[inline]
     pub(super) fn load(&self, word: usize) -> u64 {
-        self.entry[STATE + word].load(Ordering::Relaxed)
+        self.line[word].load(Ordering::Relaxed)
     }
 
     #[inline]
     pub(super) fn store(&self, word: usize, value: u64) {
-        self.entry[STATE + word].store(value, Ordering::Relaxed);
+        self.line[word].store(value, Ordering::Relaxed);
     }
 
     /// For an admitted packet: claims the line if nobody has it yet.
@@ -83,7 +82,7 @@ impl StateLine {
         let me = u64::from(worker.0) + 1;
         let owner = self.load(0) & OWNER;
         let mine = owner == me
-            || owner == 0 && self.entry[STATE].compare_exchange(0, me, Ordering::Relaxed, Ordering::Relaxed).is_ok();
+            || owner == 0 && self.line[0].compare_exchange(0, me, Ordering::Relaxed, Ordering::Relaxed).is_ok();
         if mine { Ownership::Mine } else { Ownership::Another }
     }
 
@@ -99,11 +98,11 @@ impl StateLine {
     /// Several workers may add at once; this is off the common path.
     #[inline]
     pub fn tally(&self, what: Tally, n: u64) {
-        self.entry[TALLY + what as usize].fetch_add(n, Ordering::Relaxed);
+        self.tally.0[self.tally.1][what as usize].fetch_add(n, Ordering::Relaxed);
     }
 
     pub fn tallied(&self, what: Tally) -> u64 {
-        self.entry[TALLY + what as usize].load(Ordering::Relaxed)
+        self.tally.0[self.tally.1][what as usize].load(Ordering::Relaxed)
     }
 }
 
@@ -153,7 +152,46 @@ fn high(word: u64) -> u32 {
     (word >> 32) as u32
 }
 
+/// A packet as the state line sees it.
+#[derive(Clone, Copy, Debug)]
+pub struct Step {
+    pub number: u16,
+    pub ssrc: u32,
+    pub timestamp: u32,
+    /// In units of the RTP clock.
+    pub arrival: u32,
+    /// Of UDP payload.
+    pub len: u64,
+    pub silent: bool,
+}
+
 impl StateLine {
+    /// The common step, word by word: the next number of a stream that `worker` owns, nothing being suspected. False if
+    /// it is not that, and nothing was changed; `rtp` and `set_rtp` are for the rest. Both give the same line.
+    #[inline(always)]
+    pub fn in_order(&self, worker: WorkerId, step: &Step) -> bool {
+        let expected = (u64::from(worker.0) + 1) | STARTED | u64::from(step.ssrc) << 32;
+        let (w0, w1, w3) = (self.load(0), self.load(1), self.load(3));
+        let next = step.number == (high(w3) as u16).wrapping_add(1);
+        // A count of packets that wraps would carry into the word's other half.
+        if !((w0 == expected) & next & (low(w1) != u32::MAX)) {
+            return false;
+        }
+        let w6 = self.load(6);
+        let mut jitter = Jitter { scaled: low(w6), transit: high(w6) };
+        jitter.update(step.arrival, step.timestamp);
+        self.store(1, w1.wrapping_add(1 | 1 << 32));
+        self.store(2, self.load(2).wrapping_add(step.len));
+        self.store(3, w3.wrapping_add(1 << 32));
+        self.store(4, self.load(4) << 1 | 1);
+        self.store(6, halves(jitter.scaled, jitter.transit));
+        if step.silent {
+            let w7 = self.load(7);
+            self.store(7, halves(low(w7).wrapping_add(1), high(w7)));
+        }
+        true
+    }
+
     #[inline]
     pub fn rtp(&self) -> RtpState {
         let (w0, w1, w3, w5, w6, w7) =
@@ -225,8 +263,8 @@ mod tests {
     use super::*;
 
     fn line() -> StateLine {
-        let words: &'static [AtomicU64] = crate::flow::sync::words(ENTRY_WORDS);
-        StateLine::of(&words.as_chunks().0[0])
+        use crate::flow::sync::words;
+        StateLine::of(&words(8).as_chunks().0[0], words(TALLY_WORDS).as_chunks().0, 0)
     }
 
     #[test]

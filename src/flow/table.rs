@@ -3,10 +3,12 @@
 //! tandem allots the ports itself, so the look-up is an index, not a hash. A slot is one word: the RTP entry's number in
 //! its low half, the RTCP entry's in its high half (RFC 5761 §4: one port may carry both). Entry 0 is none.
 //!
-//! An entry is 32 words, four cache lines: the plan (two lines, the second for IPv6 only), the state line, the tally
-//! line. Workers read through [`FlowTable`]; the slow path alone writes, through [`Publisher`]: it fills a spare entry,
-//! stores its number in the slot with release, and reuses the old one only after every worker has passed a burst
-//! boundary. So a reader that has found an entry through a slot sees all of its plan, and only it.
+//! An entry is two cache lines side by side, the plan and the state line. Apart from them lie the plans' second lines,
+//! where any media address is IPv6, and the tallies.
+//!
+//! Workers read through [`FlowTable`]; the slow path alone writes, through [`Publisher`]: it fills a spare entry, stores
+//! its number in the slot with release, and reuses the old one only after every worker has passed a burst boundary. So a
+//! reader that has found an entry through a slot sees all of its plan, and only it.
 
 use std::{
     collections::VecDeque,
@@ -15,10 +17,11 @@ use std::{
 };
 
 use super::{
+    memory::prefetch,
     nexthop::NextHops,
-    plan::{ADMIT_V6, DEPARTING_V6, OUT_V6, PLAN_WORDS, Plan, PlanView},
+    plan::{LINE_WORDS, Line, Plan, PlanView},
     quiesce::{Boundaries, Mark},
-    state::{ENTRY_WORDS, EntryWords, StateLine},
+    state::{StateLine, TALLY_WORDS, TallyWords},
     sync::{AtomicU64, Ordering, words},
 };
 
@@ -53,6 +56,11 @@ pub struct FlowKey {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct EntryId(u32);
 
+impl EntryId {
+    /// The entry that no slot names.
+    pub const NONE: EntryId = EntryId(0);
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum TableError {
     #[error("the flow table is full")]
@@ -67,47 +75,104 @@ pub struct FlowTable {
     port_low: u16,
     ports: usize,
     slots: &'static [AtomicU64],
-    entries: &'static [EntryWords],
+    entries: &'static [Entry],
+    /// The plans' second lines: as many as entries, or one that nobody uses.
+    wide: &'static [Line],
+    tallies: &'static [TallyWords],
     pub next_hops: NextHops,
     pub boundaries: Boundaries,
+}
+
+/// The plan's first line, then the state line.
+type Entry = [Line; 2];
+
+/// Memory of a table, in words: zeroed, aligned to a cache line, for the life of the process.
+#[derive(Clone, Copy, Debug)]
+pub struct Memory<T> {
+    pub slots: T,
+    pub entries: T,
+    pub wide: T,
+    pub tallies: T,
+}
+
+impl<T> Memory<T> {
+    pub fn try_map<U, E>(self, mut each: impl FnMut(&'static str, T) -> Result<U, E>) -> Result<Memory<U>, E> {
+        Ok(Memory {
+            slots: each("flow_slots", self.slots)?,
+            entries: each("flow_entries", self.entries)?,
+            wide: each("flow_wide", self.wide)?,
+            tallies: each("flow_tallies", self.tallies)?,
+        })
+    }
+}
+
+impl Memory<usize> {
+    pub fn bytes(&self) -> usize {
+        8 * (self.slots + self.entries + self.wide + self.tallies)
+    }
+}
+
+/// Where a flow's entry is looked up: found once per packet, asked for before it is read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SlotId(u32);
+
+impl SlotId {
+    /// Where no flow is.
+    pub const NONE: SlotId = SlotId(u32::MAX);
+}
+
+/// The local address of the packet before and where its slots begin: the next one is for the same address as a rule.
+#[derive(Clone, Copy, Debug)]
+pub struct LastAddress {
+    /// Wider than an address, so that nothing is like it at first.
+    ip: u64,
+    slots: usize,
+}
+
+impl Default for LastAddress {
+    fn default() -> Self {
+        LastAddress { ip: u64::MAX, slots: 0 }
+    }
 }
 
 impl FlowTable {
     /// `capacity` counts entries: live ones and those that wait for a burst boundary.
     pub fn new(addresses: &[IpAddr], port_low: u16, port_high: u16, capacity: usize, workers: usize) -> Arc<Self> {
-        let ports = usize::from(port_high.saturating_sub(port_low)) + 1;
-        Self::on(
-            addresses,
-            port_low,
-            port_high,
-            workers,
-            words(addresses.len() * ports),
-            words((capacity + 1) * ENTRY_WORDS),
-        )
+        let sizes = Self::sizes(addresses, port_low, port_high, capacity);
+        let Ok(memory) = sizes.try_map(|_, count| Ok::<_, std::convert::Infallible>(words(count)));
+        Self::on(addresses, port_low, port_high, workers, memory)
     }
 
-    /// Words that `new` would take for the slots and for the entries: for those who bring memory of their own.
-    pub fn sizes(addresses: usize, port_low: u16, port_high: u16, capacity: usize) -> (usize, usize) {
+    /// Words that `new` would take: for those who bring memory of their own.
+    pub fn sizes(addresses: &[IpAddr], port_low: u16, port_high: u16, capacity: usize) -> Memory<usize> {
         let ports = usize::from(port_high.saturating_sub(port_low)) + 1;
-        (addresses * ports, (capacity + 1) * ENTRY_WORDS)
+        let entries = capacity + 1;
+        let wide = if addresses.iter().any(IpAddr::is_ipv6) { entries } else { 1 };
+        Memory {
+            slots: addresses.len() * ports,
+            entries: entries * 2 * LINE_WORDS,
+            wide: wide * LINE_WORDS,
+            tallies: entries * TALLY_WORDS,
+        }
     }
 
-    /// On memory that is zeroed and 64-byte aligned, as large as `sizes` says.
+    /// On memory as large as `sizes` says.
     pub fn on(
         addresses: &[IpAddr],
         port_low: u16,
         port_high: u16,
         workers: usize,
-        slots: &'static [AtomicU64],
-        entries: &'static [AtomicU64],
+        memory: Memory<&'static [AtomicU64]>,
     ) -> Arc<Self> {
         let ports = usize::from(port_high.saturating_sub(port_low)) + 1;
         Arc::new(FlowTable {
             addresses: AddressMap::new(addresses),
             port_low,
             ports,
-            slots,
-            entries: entries.as_chunks().0,
+            slots: memory.slots,
+            entries: memory.entries.as_chunks::<LINE_WORDS>().0.as_chunks().0,
+            wide: memory.wide.as_chunks().0,
+            tallies: memory.tallies.as_chunks().0,
             next_hops: NextHops::default(),
             boundaries: Boundaries::new(workers),
         })
@@ -136,47 +201,83 @@ impl FlowTable {
         usize::from(port.wrapping_sub(self.port_low)) < self.ports
     }
 
+    /// None where no flow can be.
     #[inline]
-    fn slot(&self, address: AddressId, port: u16) -> Option<&'static AtomicU64> {
+    pub fn slot_id(&self, address: AddressId, port: u16) -> Option<SlotId> {
         let offset = usize::from(port.wrapping_sub(self.port_low));
         if offset >= self.ports {
             return None;
         }
-        self.slots.get(usize::from(address.0) * self.ports + offset)
+        let at = usize::from(address.0) * self.ports + offset;
+        // 256 addresses of 65,536 ports fit.
+        (at < self.slots.len()).then_some(SlotId(at as u32))
+    }
+
+    /// The same for an IPv4 packet, the last of which was for `last`.
+    #[inline(always)]
+    pub fn slot_id_v4(&self, ip: u32, port: u16, last: &mut LastAddress) -> Option<SlotId> {
+        if u64::from(ip) != last.ip {
+            let address = self.address_v4(ip)?;
+            *last = LastAddress { ip: ip.into(), slots: usize::from(address.0) * self.ports };
+        }
+        let offset = usize::from(port.wrapping_sub(self.port_low));
+        (offset < self.ports).then_some(SlotId((last.slots + offset) as u32))
     }
 
     #[inline]
-    pub fn lookup(&self, key: FlowKey) -> Option<EntryId> {
-        let word = self.slot(key.address, key.port)?.load(Ordering::Acquire);
-        let id = (word >> key.class.shift()) as u32;
+    fn slot(&self, address: AddressId, port: u16) -> Option<&'static AtomicU64> {
+        self.slots.get(self.slot_id(address, port)?.0 as usize)
+    }
+
+    /// Asks the cache for a slot.
+    #[inline]
+    pub fn prefetch_slot(&self, slot: SlotId) {
+        if let Some(word) = self.slots.get(slot.0 as usize) {
+            prefetch(word);
+        }
+    }
+
+    #[inline]
+    pub fn lookup_slot(&self, slot: SlotId, class: FlowClass) -> Option<EntryId> {
+        let word = self.slots.get(slot.0 as usize)?.load(Ordering::Acquire);
+        let id = (word >> class.shift()) as u32;
         if id == 0 { None } else { Some(EntryId(id)) }
     }
 
     #[inline]
-    fn entry(&self, id: EntryId) -> &'static EntryWords {
+    pub fn lookup(&self, key: FlowKey) -> Option<EntryId> {
+        self.lookup_slot(self.slot_id(key.address, key.port)?, key.class)
+    }
+
+    /// Asks the cache for a plan's first line and its state line.
+    #[inline]
+    pub fn prefetch_entry(&self, id: EntryId) {
+        let [plan, state] = self.entry(id);
+        prefetch(plan);
+        prefetch(state);
+    }
+
+    #[inline]
+    fn entry(&self, id: EntryId) -> &'static Entry {
         // An `EntryId` comes from a slot, a slot from the publisher, and that from the free list of this table.
         &self.entries[id.0 as usize]
     }
 
-    /// A copy of the plan; the second line is read only where an IPv6 address is in play.
     #[inline]
     pub fn plan(&self, id: EntryId) -> PlanView {
-        let entry = self.entry(id);
-        let mut words = [0; PLAN_WORDS];
-        for i in 0..8 {
-            words[i] = entry[i].load(Ordering::Relaxed);
-        }
-        if words[0] as u16 & (ADMIT_V6 | OUT_V6 | DEPARTING_V6) != 0 {
-            for i in 8..PLAN_WORDS {
-                words[i] = entry[i].load(Ordering::Relaxed);
-            }
-        }
-        PlanView { words }
+        self.plan_and_state(id).0
     }
 
     #[inline]
     pub fn state(&self, id: EntryId) -> StateLine {
-        StateLine::of(self.entry(id))
+        self.plan_and_state(id).1
+    }
+
+    #[inline]
+    pub fn plan_and_state(&self, id: EntryId) -> (PlanView, StateLine) {
+        let [plan, state] = self.entry(id);
+        let at = id.0 as usize;
+        (PlanView::of(plan, self.wide, at), StateLine::of(state, self.tallies, at))
     }
 }
 
@@ -220,11 +321,19 @@ impl Publisher {
     pub fn publish(&mut self, key: FlowKey, plan: &Plan) -> Result<EntryId, TableError> {
         let slot = self.table.slot(key.address, key.port).ok_or(TableError::NoSuchPlace)?;
         let id = EntryId(self.free.pop().ok_or(TableError::Full)?);
-        let entry = self.table.entry(id);
-        for (word, value) in entry.iter().zip(plan.encode()) {
-            word.store(value, Ordering::Relaxed);
+        let [line, state] = self.table.entry(id);
+        let encoded = plan.encode();
+        let (narrow, wide) = encoded.split_at(LINE_WORDS);
+        for (word, value) in line.iter().zip(narrow) {
+            word.store(*value, Ordering::Relaxed);
         }
-        for word in &entry[PLAN_WORDS..] {
+        // A plan with an IPv6 address comes from a table with an IPv6 address, where entries have second lines.
+        if let Some(line) = self.table.wide.get(id.0 as usize) {
+            for (word, value) in line.iter().zip(wide) {
+                word.store(*value, Ordering::Relaxed);
+            }
+        }
+        for word in state.iter().chain(&self.table.tallies[id.0 as usize]) {
             word.store(0, Ordering::Relaxed);
         }
         self.swap(slot, key, id.0);

@@ -110,13 +110,12 @@ pub fn run(config: Config) -> anyhow::Result<()> {
 fn flow_table(config: &Config, launcher: &Launcher) -> anyhow::Result<Arc<FlowTable>> {
     let media: Vec<_> = config.addresses.iter().map(|a| a.local).collect();
     let range = config.media.ports;
-    // Four flows a session, each with a spare entry for the version that replaces it.
-    let capacity = config.media.max_sessions as usize * 8 + 64;
-    let (slots, entries) = FlowTable::sizes(media.len(), range.low, range.high, capacity);
-    let slots = launcher.zone("flow_slots", slots)?;
-    let entries = launcher.zone("flow_entries", entries)?;
+    // Four flows a session; an eighth more, because a version that is replaced waits a burst before it is spare.
+    let flows = config.media.max_sessions as usize * 4;
+    let sizes = FlowTable::sizes(&media, range.low, range.high, flows + flows / 8 + 1_024);
+    let memory = sizes.try_map(|name, words| launcher.zone(name, words))?;
     debug_assert!(MAX_NEXT_HOPS <= usize::from(u16::MAX));
-    Ok(FlowTable::on(&media, range.low, range.high, config.cores.workers.len(), slots, entries))
+    Ok(FlowTable::on(&media, range.low, range.high, config.cores.workers.len(), memory))
 }
 
 /// The TAPs with their addresses and routes, and the neighbours behind them.
