@@ -4,9 +4,11 @@
 //! - `worker`: the loop; bursts in, bursts out, counters.
 //! - `arrival`: what a frame is: for a media flow, for the kernel, or for nobody.
 //! - `relay`: what a plan does with a packet: admission, RTP, conversion, new headers.
+//! - `lane`: the short way of the common packet.
 //! - `police`: how much goes to the kernel.
 
 mod arrival;
+mod lane;
 mod police;
 mod relay;
 pub mod worker;

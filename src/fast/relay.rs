@@ -12,11 +12,11 @@ use super::{
 };
 use crate::{
     flow::{
-        DropReason, FlowClass, PtOp, PtRule, Verdict,
+        DropReason, FlowClass, PtOp, Verdict,
         counters::PortCounter,
         event::Candidate,
-        plan::{CANDIDATES, MUTED, NO_REMOTE, OUT_V6, PlanView, RTCP},
-        state::{Ownership, RtpState, StateLine, Tally},
+        plan::{CANDIDATES, MUTED, NO_REMOTE, OUT_V6, PlanView, RTCP, Rule},
+        state::{Ownership, RtpState, StateLine, Step, Tally},
         table::FlowKey,
     },
     io::{Checked, ChecksumRequest, PacketBuf},
@@ -25,7 +25,7 @@ use crate::{
 };
 
 /// What we send out is ours: it starts with a fresh hop count (RFC 1700's default).
-const HOP_LIMIT: u8 = 64;
+pub(super) const HOP_LIMIT: u8 = 64;
 
 /// Handles a datagram for a media port; rewrites it in place if it is to be forwarded.
 #[inline]
@@ -35,8 +35,7 @@ pub fn relay<B: PacketBuf>(buf: &mut B, datagram: &Datagram, port: usize, shared
     let class = if rtp::is_rtcp(payload) { FlowClass::Rtcp } else { FlowClass::Rtp };
     let key = FlowKey { address: datagram.address, port: datagram.port, class };
     let Some(entry) = shared.table.lookup(key) else { return Verdict::Drop(DropReason::NoFlow) };
-    let plan = shared.table.plan(entry);
-    let line = shared.table.state(entry);
+    let (plan, line) = shared.table.plan_and_state(entry);
     let verdict = if plan.has(RTCP) {
         relay_rtcp(buf, datagram, &plan, &line, port, shared)
     } else {
@@ -102,23 +101,21 @@ fn relay_rtp<B: PacketBuf>(
     let Some(rule) = rule else { return Verdict::Drop(DropReason::PayloadType) };
     let (number, timestamp, ssrc, range) =
         (packet.sequence(), packet.timestamp(), packet.ssrc(), packet.payload_range());
-    if rule.op != PtOp::Relay && range.end > in_buffer {
+    if rule.op() != PtOp::Relay && range.end > in_buffer {
         return Verdict::Drop(DropReason::TooBig);
     }
     // From here on the packet has come from the peer, whether or not it can be sent on.
-    let (delta, silent) = convert(&mut buf.data_mut()[at..at + in_buffer], &rule, range, shared);
+    let (delta, silent) = convert(&mut buf.data_mut()[at..at + in_buffer], rule, range, shared);
     match line.claim(shared.id) {
         Ownership::Mine => {
+            let arrival = turn.arrival(plan.clock_hz());
             let mut state = line.rtp();
-            count(&mut state, number, timestamp, ssrc, plan.clock_hz(), turn);
-            state.packets = state.packets.wrapping_add(1);
-            state.bytes = state.bytes.wrapping_add(len as u64);
-            state.silent = state.silent.wrapping_add(u32::from(silent));
+            count(&mut state, &Step { number, ssrc, timestamp, arrival, len: len as u64, silent });
             line.set_rtp(&state);
         }
         Ownership::Another => off_owner(line, len, port, shared),
     }
-    if rule.op != PtOp::Relay {
+    if rule.op() != PtOp::Relay {
         shared.counters.add(port, PortCounter::Transcoded, 1);
     }
     match barred(plan) {
@@ -127,47 +124,59 @@ fn relay_rtp<B: PacketBuf>(
     }
 }
 
-fn off_owner(line: &StateLine, len: usize, port: usize, shared: &Shared) {
+pub(super) fn off_owner(line: &StateLine, len: usize, port: usize, shared: &Shared) {
     line.tally(Tally::OffOwner, 1);
     line.tally(Tally::OffOwnerBytes, len as u64);
     shared.counters.add(port, PortCounter::OffOwner, 1);
 }
 
 #[inline]
-fn count(state: &mut RtpState, number: u16, timestamp: u32, ssrc: u32, clock_hz: u32, turn: &Turn) {
-    let arrival = (turn.micros.wrapping_mul(u64::from(clock_hz)) / 1_000_000) as u32;
-    match state.sequence.update(ssrc, number) {
-        SequenceVerdict::First | SequenceVerdict::Restarted => state.jitter.first(arrival, timestamp),
+pub(super) fn count(state: &mut RtpState, step: &Step) {
+    match state.sequence.update(step.ssrc, step.number) {
+        SequenceVerdict::First | SequenceVerdict::Restarted => state.jitter.first(step.arrival, step.timestamp),
         SequenceVerdict::InOrder | SequenceVerdict::Gap(_) | SequenceVerdict::Reordered => {
-            state.jitter.update(arrival, timestamp);
+            state.jitter.update(step.arrival, step.timestamp);
         }
         SequenceVerdict::Duplicate | SequenceVerdict::Suspect => {}
     }
+    state.packets = state.packets.wrapping_add(1);
+    state.bytes = state.bytes.wrapping_add(step.len);
+    state.silent = state.silent.wrapping_add(u32::from(step.silent));
 }
 
 /// Applies the rule to the RTP packet in `payload`: what changes in the checksum's cover, and whether the frame is silent.
 #[inline]
-fn convert(payload: &mut [u8], rule: &PtRule, range: std::ops::Range<usize>, shared: &Shared) -> (Delta, bool) {
+fn convert(payload: &mut [u8], rule: Rule, range: std::ops::Range<usize>, shared: &Shared) -> (Delta, bool) {
     let mut delta = Delta::default();
-    if rule.pt_in != rule.pt_out {
+    if rule.pt_in() != rule.pt_out() {
         let old = u16::from_be_bytes([payload[0], payload[1]]);
-        payload[1] = payload[1] & 0x80 | rule.pt_out;
+        payload[1] = retyped(payload[1], rule);
         delta.replace(old, u16::from_be_bytes([payload[0], payload[1]]));
     }
     // The payload begins at a multiple of four (RFC 3550 §5.1), so its words are the checksum's words.
-    let converted = match rule.op {
-        PtOp::MuToA => shared.kernel.mu_to_a(&mut payload[range]),
-        PtOp::AToMu => shared.kernel.a_to_mu(&mut payload[range]),
+    let (difference, silent) = payload.get_mut(range).map_or((0, false), |frame| sound(frame, rule, shared));
+    delta.add(difference);
+    (delta, silent)
+}
+
+/// RTP's second octet with the departing payload type; the marker stays.
+#[inline(always)]
+pub(super) fn retyped(octet: u8, rule: Rule) -> u8 {
+    octet & 0x80 | rule.pt_out()
+}
+
+/// What the rule makes of a frame: by what its one's complement sum grew, and whether it is silent.
+#[inline(always)]
+pub(super) fn sound(frame: &mut [u8], rule: Rule, shared: &Shared) -> (u16, bool) {
+    let converted = match rule.op() {
         PtOp::Relay => {
-            let silent = match (rule.law, payload.get(range)) {
-                (Some(law), Some(frame)) if !frame.is_empty() => shared.kernel.is_silent(law, frame),
-                _ => false,
-            };
-            return (delta, silent);
+            let silent = rule.law().is_some_and(|law| !frame.is_empty() && shared.kernel.is_silent(law, frame));
+            return (0, silent);
         }
+        PtOp::MuToA => shared.kernel.mu_to_a(frame),
+        PtOp::AToMu => shared.kernel.a_to_mu(frame),
     };
-    delta.replace(converted.old_sum, converted.new_sum);
-    (delta, converted.silent)
+    (converted.difference, converted.silent)
 }
 
 fn relay_rtcp<B: PacketBuf>(
@@ -288,7 +297,7 @@ fn rewrite<B: PacketBuf>(
 }
 
 /// What a device that fills in the UDP checksum wants to find in its place: the pseudo-header's sum.
-fn pseudo_sum(plan: &PlanView, v6: bool, udp_len: usize) -> u16 {
+pub(super) fn pseudo_sum(plan: &PlanView, v6: bool, udp_len: usize) -> u16 {
     let addresses = if v6 {
         checksum::sum_v6(plan.out_source_v6()) + checksum::sum_v6(plan.out_destination_v6())
     } else {

@@ -13,6 +13,7 @@ use arrayvec::ArrayVec;
 
 use super::{
     arrival::{Arrival, classify},
+    lane::{forward, look},
     police::Police,
     relay::relay,
 };
@@ -24,10 +25,11 @@ use crate::{
     codec,
     config::{Poll, Punt},
     flow::{
-        DropReason, FlowTable, PuntClass, Verdict,
+        DropReason, FlowClass, FlowTable, PuntClass, Verdict,
         counters::{LoopCounter, PortCounter, WorkerCounters},
         event::Events,
         quiesce::Boundary,
+        table::{EntryId, LastAddress, SlotId},
     },
     io::{Burst, PacketBuf, PacketIo, TxOffloads},
     wire::ethernet::Mac,
@@ -74,8 +76,28 @@ impl Shared {
 /// What holds for a whole burst.
 #[derive(Clone, Copy, Debug)]
 pub struct Turn {
-    pub ticks: u64,
     pub micros: u64,
+    /// The same in the clock of most streams.
+    pub narrowband: u32,
+}
+
+/// RFC 3551 §4.5: the RTP clock of G.711 and of nearly all telephony.
+const NARROWBAND_HZ: u32 = 8_000;
+
+impl Turn {
+    pub fn at(ticks: u64, ticks_per_second: u64) -> Turn {
+        let micros = micros(ticks, ticks_per_second);
+        Turn { micros, narrowband: (micros.wrapping_mul(NARROWBAND_HZ.into()) / 1_000_000) as u32 }
+    }
+
+    /// When this burst came, in units of a stream's clock.
+    #[inline]
+    pub fn arrival(&self, clock_hz: u32) -> u32 {
+        if clock_hz == NARROWBAND_HZ {
+            return self.narrowband;
+        }
+        (self.micros.wrapping_mul(u64::from(clock_hz)) / 1_000_000) as u32
+    }
 }
 
 pub struct Worker<Io: PacketIo> {
@@ -86,16 +108,22 @@ pub struct Worker<Io: PacketIo> {
     poll: Poll,
     rx: Burst<Io::Buf>,
     tx: Vec<Burst<Io::Buf>>,
+    /// Of what lies in `tx`.
+    tx_bytes: Vec<u64>,
     punts: Burst<Io::Buf>,
     /// Of the packets in `punts`.
     classes: ArrayVec<PuntClass, BURST>,
+    /// Every packet goes the general way, to be compared with the short one.
+    #[cfg(test)]
+    pub(super) long_way: bool,
 }
 
 impl<Io: PacketIo> Worker<Io> {
     pub fn new(io: Io, shared: Shared, punt: &Punt, poll: Poll) -> Self {
         let boundary = shared.table.boundaries.worker(usize::from(shared.id.0));
         let police = Police::new(punt, io.ticks_per_second(), io.ticks());
-        let tx = (0..io.ports()).map(|_| Burst::new()).collect();
+        let tx: Vec<_> = (0..io.ports()).map(|_| Burst::new()).collect();
+        let tx_bytes = vec![0; tx.len()];
         Worker {
             io,
             shared,
@@ -104,9 +132,17 @@ impl<Io: PacketIo> Worker<Io> {
             poll,
             rx: Burst::new(),
             tx,
+            tx_bytes,
             punts: Burst::new(),
             classes: ArrayVec::new(),
+            #[cfg(test)]
+            long_way: false,
         }
+    }
+
+    #[cfg(test)]
+    pub(super) fn shared(&self) -> &Shared {
+        &self.shared
     }
 
     /// Until `stop`. Allocates nothing.
@@ -133,7 +169,7 @@ impl<Io: PacketIo> Worker<Io> {
         self.boundary.pass();
         let ticks = self.io.ticks();
         self.police.refill(ticks);
-        let turn = Turn { ticks, micros: micros(ticks, self.io.ticks_per_second()) };
+        let turn = Turn::at(ticks, self.io.ticks_per_second());
         let mut handled = 0;
         for port in 0..self.tx.len() {
             self.io.rx(PortId(port as u8), &mut self.rx);
@@ -151,22 +187,41 @@ impl<Io: PacketIo> Worker<Io> {
         handled
     }
 
+    /// One burst in three passes over its packets, so that their misses overlap: what each is, and its slot asked for;
+    /// its entry looked up and asked for; then its verdict.
     fn handle(&mut self, port: usize, turn: &Turn) {
         let mac = self.shared.ports[port].mac;
+        let table = &self.shared.table;
         let mut bytes = 0;
         let packets = self.rx.len() as u64;
         for buf in &self.rx {
             buf.prefetch();
         }
+        let mut slots = [SlotId::NONE; BURST];
+        let mut last = LastAddress::default();
+        for (buf, slot) in self.rx.iter().zip(&mut slots) {
+            if let Some(found) = look(buf, &mac, &mut last, &self.shared) {
+                table.prefetch_slot(found);
+                *slot = found;
+            }
+        }
+        let mut entries = [EntryId::NONE; BURST];
+        for (slot, entry) in slots.iter().zip(&mut entries).take(self.rx.len()) {
+            if let Some(found) = table.lookup_slot(*slot, FlowClass::Rtp) {
+                table.prefetch_entry(found);
+                *entry = found;
+            }
+        }
+        #[cfg(test)]
+        if self.long_way {
+            entries.fill(EntryId::NONE);
+        }
         // Taken out for the loop: sending from within it needs the rest of `self`.
         let mut burst = std::mem::take(&mut self.rx);
-        for mut buf in burst.drain(..) {
+        for (mut buf, entry) in burst.drain(..).zip(entries) {
             bytes += buf.total_len() as u64;
-            let verdict = match classify(&buf, &mac, &self.shared) {
-                Arrival::Media(datagram) => relay(&mut buf, &datagram, port, &self.shared, turn),
-                Arrival::Kernel(class) => Verdict::Punt(class),
-                Arrival::Nobody(reason) => Verdict::Drop(reason),
-            };
+            let short = if entry == EntryId::NONE { None } else { forward(&mut buf, entry, port, &self.shared, turn) };
+            let verdict = short.unwrap_or_else(|| general(&mut buf, &mac, port, &self.shared, turn));
             match verdict {
                 Verdict::Forward(out) => self.send(usize::from(out.0), buf),
                 Verdict::Punt(class) if self.police.admit(class) => self.punt(port, class, buf),
@@ -185,6 +240,7 @@ impl<Io: PacketIo> Worker<Io> {
         if self.tx[out].is_full() {
             self.flush(out);
         }
+        self.tx_bytes[out] += buf.total_len() as u64;
         self.tx[out].push(buf);
     }
 
@@ -193,15 +249,12 @@ impl<Io: PacketIo> Worker<Io> {
         if burst.is_empty() {
             return;
         }
-        let packets = burst.len();
-        // The device takes packets in order: the sum is corrected by what it refused.
-        let lengths: ArrayVec<usize, BURST> = burst.iter().map(|b| b.total_len()).collect();
+        let (packets, bytes) = (burst.len() as u64, std::mem::take(&mut self.tx_bytes[out]));
         let refused = self.io.tx(PortId(out as u8), burst);
-        let bytes: usize = lengths[..packets - refused].iter().sum();
         let counters = &self.shared.counters;
-        counters.add(out, PortCounter::TxPackets, (packets - refused) as u64);
-        counters.add(out, PortCounter::TxBytes, bytes as u64);
-        counters.dropped(out, DropReason::TxFull, refused as u64);
+        counters.add(out, PortCounter::TxPackets, packets - refused.packets as u64);
+        counters.add(out, PortCounter::TxBytes, bytes - refused.bytes);
+        counters.dropped(out, DropReason::TxFull, refused.packets as u64);
     }
 
     fn punt(&mut self, port: usize, class: PuntClass, buf: Io::Buf) {
@@ -239,6 +292,16 @@ impl<Io: PacketIo> Worker<Io> {
         }
         self.rx = burst;
         count
+    }
+}
+
+/// The way of every packet that the short one does not take.
+#[inline(never)]
+fn general<B: PacketBuf>(buf: &mut B, mac: &Mac, port: usize, shared: &Shared, turn: &Turn) -> Verdict {
+    match classify(buf, mac, shared) {
+        Arrival::Media(datagram) => relay(buf, &datagram, port, shared, turn),
+        Arrival::Kernel(class) => Verdict::Punt(class),
+        Arrival::Nobody(reason) => Verdict::Drop(reason),
     }
 }
 

@@ -30,7 +30,7 @@ use crate::{
         nexthop::{NextHop, NextHopId},
     },
     io::{
-        Burst, PacketIo, TxOffloads,
+        Burst, PacketIo, Refused, TxOffloads,
         dpdk::{self, DpdkIo, Opened},
     },
     wire::ethernet::Mac,
@@ -115,7 +115,7 @@ impl PacketIo for PacedIo {
         }
     }
 
-    fn tx(&mut self, port: PortId, burst: &mut Burst<Mbuf>) -> usize {
+    fn tx(&mut self, port: PortId, burst: &mut Burst<Mbuf>) -> Refused {
         self.inner.tx(port, burst)
     }
 

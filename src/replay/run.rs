@@ -117,11 +117,10 @@ pub fn run(options: &Options) -> Result<Report, ReplayError> {
     let (_, verdicts) = seen.lap.verdicts();
     let parts = Parts::split(&options.capture, options.cpus.len())?;
 
-    let (slots, entries) =
-        FlowTable::sizes(ground.addresses.len(), ground.low, ground.high, flows.len() + SPARE_ENTRIES);
-    let table_bytes = 8 * (slots + entries) as u64;
-    let (slots_at_0, entries_at_0) = FlowTable::sizes(0, ground.low, ground.high, SPARE_ENTRIES);
-    let bytes_at_0 = 8 * (slots_at_0 + entries_at_0) as u64;
+    let capacity = flows.len() + flows.len() / 8 + SPARE_ENTRIES;
+    let sizes = FlowTable::sizes(&ground.addresses, ground.low, ground.high, capacity);
+    let table_bytes = sizes.bytes() as u64;
+    let bytes_at_0 = FlowTable::sizes(&[], ground.low, ground.high, SPARE_ENTRIES).bytes() as u64;
 
     let config = configuration(options, &parts, seen.packets, table_bytes)?;
     let Opened { workers, slow: _slow, ports, meters: _meters, launcher, .. } = dpdk::open(&config)?;
@@ -130,8 +129,7 @@ pub fn run(options: &Options) -> Result<Report, ReplayError> {
         ground.low,
         ground.high,
         options.cpus.len(),
-        launcher.zone("flow_slots", slots)?,
-        launcher.zone("flow_entries", entries)?,
+        sizes.try_map(|name, words| launcher.zone(name, words))?,
     );
     table.next_hops.set(NextHopId(1), Some(NextHop { port: PortId(0), mac: FAR_MAC }));
     let mut publisher = Publisher::new(table.clone());

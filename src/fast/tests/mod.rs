@@ -3,6 +3,7 @@
 mod admission;
 mod allocation;
 mod forwarding;
+mod lane;
 mod punting;
 mod rig;
 mod stream;
