@@ -33,3 +33,5 @@ lab_packages=(
     sip-tester baresip-core libspandsp2
     iproute2 iputils-ping nftables ethtool util-linux procps
 )
+# … and those that the benchmarks need: testpmd, the incumbent, callgrind, and libraries that convert G.711.
+bench_packages=(dpdk-dev rtpengine-daemon valgrind libspandsp2 libavcodec59 git)
