@@ -1,31 +1,32 @@
-//! What more flows, another worker and other frame sizes cost: curves of tandem and of testpmd's 5tswap over the same
-//! captures, in turn. Main thread.
+//! What more flows, another worker and other frame sizes cost: tandem and testpmd's 5tswap over the same captures, in
+//! turn. Main thread.
 //!
 //! A forwarder slows down as the device's own buffers leave the caches; so growth is not tandem's rate against its rate
-//! at 1,000 flows, but what is left of its share of 5tswap's rate.
+//! at 1,000 flows, but what is left of its share of 5tswap's rate. Every point is measured once in each round, so that a
+//! round has all of a ratio of ratios within a minute or two.
 
 use anyhow::Result;
 
 use crate::{
     Bench,
-    replay::{self, Capture, Convert, Outcome, Recipe},
+    replay::{self, Convert, Recipe},
     report::{Better, Report, Row, Series, median},
+    table::figure,
     testpmd::Mode,
 };
 
-/// Of each flow. A million flows of as many packets as elsewhere would take ten gigabytes of buffers.
-const PACKETS: usize = 2;
+/// Of each flow. The device holds every packet of a capture in a buffer of 2.4 KB: with more, the buffers and not the
+/// flows fill the caches, and a million flows would take ten gigabytes.
+const PACKETS: usize = 1;
 const FLOWS: [usize; 4] = [1_000, 10_000, 100_000, 1_000_000];
-const SIZES: [usize; 6] = [60, 128, 214, 512, 1_024, 1_500];
+const SIZES: [usize; 6] = [60, 128, 256, 512, 1_024, 1_500];
 const SIZES_FLOWS: usize = 10_000;
+const WHOLE: &str = "1,000 flows";
 
-fn recipe(flows: usize) -> Recipe {
-    Recipe { flows, packets: PACKETS, frame_bytes: None }
-}
-
-/// Packets of the largest capture: what huge pages are counted for.
-pub fn most_packets(bench: &Bench) -> usize {
-    bench.flows().max().unwrap_or(0) * PACKETS
+/// Packets and flows of the largest capture: what huge pages are counted for.
+pub fn largest(bench: &Bench) -> (usize, usize) {
+    let flows = bench.flows().max().unwrap_or(0).max(SIZES_FLOWS);
+    (flows * PACKETS, flows)
 }
 
 impl Bench {
@@ -35,121 +36,151 @@ impl Bench {
     }
 }
 
-/// tandem's and 5tswap's Mpps over one capture.
-fn pair(bench: &Bench, capture: &Capture, workers: usize) -> Result<(Outcome, f64)> {
-    let reference = capture.testpmd(bench, workers)?.measure(Mode::FiveTupleSwap, bench.warm_up, bench.window)?;
-    Ok((capture.tandem(bench, Convert::None, workers)?, reference))
-}
-
-pub fn run(bench: &Bench, report: &mut Report) -> Result<()> {
-    by_flows(bench, report)?;
-    if bench.cpus.len() > 1 {
-        two_workers(bench, report)?;
-    }
-    by_size(bench, report)
-}
-
-#[derive(Default)]
+/// One place of a curve.
 struct Point {
-    flows: usize,
+    recipe: Recipe,
+    workers: usize,
+    /// Mpps of tandem and of 5tswap, one pair for each round.
     pairs: Vec<(f64, f64)>,
     bytes_per_flow: Vec<f64>,
 }
 
-fn by_flows(bench: &Bench, report: &mut Report) -> Result<()> {
-    let mut points: Vec<Point> = bench.flows().map(|flows| Point { flows, ..Point::default() }).collect();
-    for round in 1..=bench.rounds {
-        for point in &mut points {
-            let flows = point.flows;
-            bench.step(&format!("growth, round {round} of {}: {flows} flows, 5tswap and relay", bench.rounds));
-            let capture = replay::generate(bench, recipe(flows))?;
-            let (outcome, reference) = pair(bench, &capture, 1)?;
-            point.pairs.push((outcome.mpps, reference));
-            point.bytes_per_flow.push(outcome.memory.bytes_per_flow);
+impl Point {
+    fn new(flows: usize, frame_bytes: Option<usize>, workers: usize) -> Point {
+        let recipe = Recipe { flows, packets: PACKETS, frame_bytes };
+        Point { recipe, workers, pairs: Vec::new(), bytes_per_flow: Vec::new() }
+    }
+
+    fn name(&self) -> String {
+        match self.recipe.frame_bytes {
+            Some(bytes) => format!("relay_{bytes}b_vs_5tswap"),
+            None => format!("relay_{}_{}w_vs_5tswap", short(self.recipe.flows), self.workers),
         }
     }
-    let Some(base) = points.first() else { return Ok(()) };
+
+    fn what(&self) -> String {
+        let frame =
+            self.recipe.frame_bytes.map_or("214-byte frames".to_owned(), |bytes| format!("{bytes}-byte frames"));
+        let workers = if self.workers == 1 { "one worker".to_owned() } else { format!("{} workers", self.workers) };
+        format!("relay, {} flows, {workers}, {frame}", figure(self.recipe.flows as f64))
+    }
+
+    fn middle(&self, take: fn(&(f64, f64)) -> f64) -> f64 {
+        median(&self.pairs.iter().map(take).collect::<Vec<_>>())
+    }
+
+    /// Both subjects, one after the other. Which is first changes from round to round: a machine that warms up or slows
+    /// down favours neither.
+    fn measure(&mut self, bench: &Bench, round: usize) -> Result<()> {
+        let capture = replay::generate(bench, self.recipe)?;
+        let (warm_up, window) = (bench.warm_up, bench.short_window);
+        let reference = || capture.testpmd(bench, self.workers)?.measure(Mode::FiveTupleSwap, warm_up, window);
+        let ours = || capture.tandem(bench, Convert::None, self.workers, window);
+        let (outcome, mpps) = if round.is_multiple_of(2) {
+            let outcome = ours()?;
+            (outcome, reference()?)
+        } else {
+            let mpps = reference()?;
+            (ours()?, mpps)
+        };
+        self.pairs.push((outcome.mpps, mpps));
+        self.bytes_per_flow.push(outcome.memory.bytes_per_flow);
+        Ok(())
+    }
+}
+
+/// 1,000 is 1k in a name.
+fn short(flows: usize) -> String {
+    match flows {
+        1_000_000.. => format!("{}m", flows / 1_000_000),
+        _ => format!("{}k", flows / 1_000),
+    }
+}
+
+pub fn run(bench: &Bench, report: &mut Report) -> Result<()> {
+    let mut points: Vec<Point> = bench.flows().map(|flows| Point::new(flows, None, 1)).collect();
+    points.extend(SIZES.iter().map(|&bytes| Point::new(SIZES_FLOWS, Some(bytes), 1)));
+    if bench.cpus.len() > 1 {
+        points.extend(bench.flows().map(|flows| Point::new(flows, None, 2)));
+    }
+    for round in 1..=bench.rounds {
+        for point in &mut points {
+            bench.step(&format!("growth, round {round} of {}: {}", bench.rounds, point.what()));
+            point.measure(bench, round)?;
+        }
+    }
+    asked(&points, report);
+    let shared = bench.cpus.len() > 1 && bench.cpus[..2].contains(&bench.main_cpu);
+    for point in &points {
+        let row = Row::versus(&point.name(), &point.what(), "Mpps", "testpmd 5tswap", point.pairs.clone());
+        let shared = shared && point.workers == 2;
+        report.rows.push(row.note(if shared {
+            "both: the second worker shares its CPU with the control thread"
+        } else {
+            ""
+        }));
+    }
+    curves(&points, report);
+    Ok(())
+}
+
+/// The rows that have bars.
+fn asked(points: &[Point], report: &mut Report) {
+    let by_flows =
+        |flows| points.iter().find(|p| p.workers == 1 && p.recipe.frame_bytes.is_none() && p.recipe.flows == flows);
+    let Some(base) = by_flows(FLOWS[0]) else { return };
     for (flows, name, bar, aim) in
         [(100_000, "relay_100k_growth", 0.75, 0.95), (1_000_000, "relay_1m_growth", 0.60, 0.85)]
     {
-        let Some(point) = points.iter().find(|point| point.flows == flows) else { continue };
-        let shares = point.pairs.iter().zip(&base.pairs).map(|(here, base)| (here.0 / here.1, base.0 / base.1));
-        report.rows.push(
-            Row::versus(
-                name,
-                &format!("relay ÷ 5tswap at {flows} flows, against the same at 1,000 flows"),
-                "of 5tswap",
-                "1,000 flows",
-                shares.collect(),
-            )
-            .bar(Better::Higher, bar, aim)
-            .note(format!(
-                "{:.1} Mpps against 5tswap's {:.1} there",
-                median(&point.pairs.iter().map(|pair| pair.0).collect::<Vec<_>>()),
-                median(&point.pairs.iter().map(|pair| pair.1).collect::<Vec<_>>()),
-            )),
+        let Some(point) = by_flows(flows) else { continue };
+        let share = |(ours, theirs): &(f64, f64)| ours / theirs;
+        let shares = point.pairs.iter().zip(&base.pairs).map(|(here, base)| (share(here), share(base)));
+        let what = format!("relay ÷ 5tswap at {} flows, against the same at {WHOLE}", figure(flows as f64));
+        let rates = format!(
+            "{} Mpps against 5tswap's {} there",
+            figure(point.middle(|pair| pair.0)),
+            figure(point.middle(|pair| pair.1))
         );
+        let row = Row::versus(name, &what, "of 5tswap", WHOLE, shares.collect());
+        report.rows.push(row.bar(Better::Higher, bar, aim).note(rates));
     }
-    if let Some(point) = points.iter().find(|point| point.flows == 1_000_000) {
-        report.rows.push(
-            Row::figure(
-                "bytes_per_flow",
-                "worker-reachable memory per flow, of 1,000,000 provisioned",
-                "B",
-                point.bytes_per_flow.clone(),
-            )
-            .bar(Better::Lower, 256.0, 128.0),
-        );
+    if let Some(point) = by_flows(1_000_000) {
+        let what = "worker-reachable memory per flow, of 1,000,000 provisioned";
+        let row = Row::figure("bytes_per_flow", what, "B", point.bytes_per_flow.clone());
+        report
+            .rows
+            .push(row.bar(Better::Lower, 256.0, 128.0).note("counted, not timed: it is the same in every round"));
     }
-    let middle = |take: fn(&(f64, f64)) -> f64| {
-        let at = |point: &Point| (point.flows as f64, median(&point.pairs.iter().map(take).collect::<Vec<_>>()));
-        points.iter().map(at).collect::<Vec<_>>()
-    };
-    push(report, BY_FLOWS, "tandem relay, 1 worker", middle(|pair| pair.0));
-    push(report, BY_FLOWS, "testpmd 5tswap, 1 core", middle(|pair| pair.1));
-    push(report, SHARE, "tandem ÷ 5tswap", middle(|pair| pair.0 / pair.1));
-    Ok(())
-}
-
-/// One round each: curves, and no rows.
-fn two_workers(bench: &Bench, report: &mut Report) -> Result<()> {
-    let (mut ours, mut theirs) = (Vec::new(), Vec::new());
-    for flows in bench.flows() {
-        bench.step(&format!("growth: {flows} flows on two workers, 5tswap and relay"));
-        let capture = replay::generate(bench, recipe(flows))?;
-        let (outcome, reference) = pair(bench, &capture, 2)?;
-        ours.push((flows as f64, outcome.mpps));
-        theirs.push((flows as f64, reference));
-    }
-    push(report, BY_FLOWS, "tandem relay, 2 workers", ours);
-    push(report, BY_FLOWS, "testpmd 5tswap, 2 cores", theirs);
-    if bench.cpus[..2].contains(&bench.main_cpu) {
-        let line = "the second worker shares its CPU with the control thread: this machine has two CPUs";
-        report.facts.push(("two workers".to_owned(), line.to_owned()));
-    }
-    Ok(())
-}
-
-fn by_size(bench: &Bench, report: &mut Report) -> Result<()> {
-    let (mut ours, mut theirs) = (Vec::new(), Vec::new());
-    for bytes in SIZES {
-        bench.step(&format!("growth: frames of {bytes} bytes, 5tswap and relay"));
-        let recipe = Recipe { frame_bytes: Some(bytes), ..recipe(SIZES_FLOWS) };
-        let (outcome, reference) = pair(bench, &replay::generate(bench, recipe)?, 1)?;
-        ours.push((bytes as f64, outcome.mpps));
-        theirs.push((bytes as f64, reference));
-    }
-    push(report, BY_SIZE, "tandem relay", ours);
-    push(report, BY_SIZE, "testpmd 5tswap", theirs);
-    Ok(())
 }
 
 type Plot = (&'static str, &'static str, &'static str, bool);
 const BY_FLOWS: Plot = ("Growth: rate by number of flows", "flows", "Mpps", true);
-const SHARE: Plot = ("Growth: tandem's share of 5tswap's rate", "flows", "ratio", true);
-const BY_SIZE: Plot = ("Frame size: rate over 10,000 flows", "frame, bytes", "Mpps", false);
+const SHARE: Plot = ("Growth: tandem's share of 5tswap's rate", "flows", "tandem ÷ 5tswap", true);
+const BY_SIZE: Plot = ("Frame size: rate over 10,000 flows, one core", "frame, bytes", "Mpps", false);
+
+fn curves(points: &[Point], report: &mut Report) {
+    for workers in [1, 2] {
+        let of = |take: fn(&(f64, f64)) -> f64| -> Vec<(f64, f64)> {
+            let those = points.iter().filter(|p| p.workers == workers && p.recipe.frame_bytes.is_none());
+            those.map(|p| (p.recipe.flows as f64, p.middle(take))).collect()
+        };
+        let (worker, core) = if workers == 1 { ("1 worker", "1 core") } else { ("2 workers", "2 cores") };
+        push(report, BY_FLOWS, &format!("tandem relay, {worker}"), of(|pair| pair.0));
+        push(report, BY_FLOWS, &format!("testpmd 5tswap, {core}"), of(|pair| pair.1));
+        push(report, SHARE, worker, of(|pair| pair.0 / pair.1));
+    }
+    let of = |take: fn(&(f64, f64)) -> f64| -> Vec<(f64, f64)> {
+        let sized = points.iter().filter_map(|p| Some((p.recipe.frame_bytes? as f64, p.middle(take))));
+        sized.collect()
+    };
+    push(report, BY_SIZE, "tandem relay", of(|pair| pair.0));
+    push(report, BY_SIZE, "testpmd 5tswap", of(|pair| pair.1));
+}
 
 fn push(report: &mut Report, (plot, x, y, log_x): Plot, name: &str, points: Vec<(f64, f64)>) {
+    if points.is_empty() {
+        return;
+    }
     report.series.push(Series {
         plot: plot.to_owned(),
         x: x.to_owned(),
@@ -158,4 +189,42 @@ fn push(report: &mut Report, (plot, x, y, log_x): Plot, name: &str, points: Vec<
         name: name.to_owned(),
         points,
     });
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn measured(flows: usize, pairs: &[(f64, f64)]) -> Point {
+        let bytes_per_flow = pairs.iter().map(|_| 130.0).collect();
+        Point { pairs: pairs.to_vec(), bytes_per_flow, ..Point::new(flows, None, 1) }
+    }
+
+    #[test]
+    fn growth_is_a_share_against_the_share_at_1000_flows_round_by_round() {
+        let points = [
+            measured(1_000, &[(8.0, 10.0), (9.0, 10.0)]),
+            measured(100_000, &[(4.0, 10.0), (9.0, 10.0)]),
+            measured(1_000_000, &[(2.0, 5.0), (1.8, 4.0)]),
+        ];
+        let mut report = Report::default();
+        asked(&points, &mut report);
+        let ratios: Vec<(&str, f64)> = report.rows.iter().map(|row| (row.name.as_str(), row.ratio)).collect();
+        // (0.4 ÷ 0.8 and 0.9 ÷ 0.9; 0.4 ÷ 0.8 and 0.45 ÷ 0.9), the median of each two.
+        assert_eq!(ratios, [("relay_100k_growth", 0.75), ("relay_1m_growth", 0.5), ("bytes_per_flow", 130.0)]);
+    }
+
+    #[test]
+    fn without_the_largest_captures_their_rows_are_missing() {
+        let mut report = Report::default();
+        asked(&[measured(1_000, &[(1.0, 2.0)]), measured(10_000, &[(1.0, 2.0)])], &mut report);
+        assert!(report.rows.is_empty());
+    }
+
+    #[test]
+    fn points_have_names() {
+        let names = [Point::new(1_000, None, 1), Point::new(1_000_000, None, 2), Point::new(10_000, Some(60), 1)];
+        let names = names.map(|point| point.name());
+        assert_eq!(names, ["relay_1k_1w_vs_5tswap", "relay_1m_2w_vs_5tswap", "relay_60b_vs_5tswap"]);
+    }
 }

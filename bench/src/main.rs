@@ -25,11 +25,11 @@ use std::{
     io::Write as _,
     path::{Path, PathBuf},
     process::ExitCode,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use anyhow::{Context, Result, bail, ensure};
-use clap::{Parser, Subcommand, ValueEnum};
+use clap::{Parser, Subcommand};
 use tandem_lab::{cleanup, sys};
 
 use crate::{progress::Progress, report::Report};
@@ -51,6 +51,8 @@ pub struct Bench {
     pub warm_up: Duration,
     /// Of one measurement: whole seconds.
     pub window: Duration,
+    /// Of one measurement where there are many.
+    pub short_window: Duration,
     pub most_flows: usize,
     /// Whether huge pages are used, by every subject alike.
     pub huge: bool,
@@ -68,31 +70,24 @@ impl Bench {
     }
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-enum Section {
-    Kernel,
-    Ceiling,
-    Growth,
-}
-
-impl Section {
+/// One part of the run.
+struct Section {
+    name: &'static str,
     /// What it took where this was written, without `--quick`.
-    fn takes(self) -> Duration {
-        Duration::from_secs(match self {
-            Section::Kernel => 10,
-            Section::Ceiling => 110,
-            Section::Growth => 420,
-        })
-    }
-
-    fn run(self, bench: &Bench, report: &mut Report) -> Result<()> {
-        match self {
-            Section::Kernel => kernel::run(bench, report),
-            Section::Ceiling => ceiling::run(bench, report),
-            Section::Growth => growth::run(bench, report),
-        }
-    }
+    takes_s: u64,
+    /// Packets and flows of its largest capture, if it has any: what huge pages are counted for.
+    largest: fn(&Bench) -> (usize, usize),
+    run: fn(&Bench, &mut Report) -> Result<()>,
 }
+
+const NO_CAPTURE: fn(&Bench) -> (usize, usize) = |_| (0, 0);
+
+/// In the order in which they run: the quick ones first.
+const SECTIONS: &[Section] = &[
+    Section { name: "kernel", takes_s: 10, largest: NO_CAPTURE, run: kernel::run },
+    Section { name: "ceiling", takes_s: 90, largest: ceiling::largest, run: ceiling::run },
+    Section { name: "growth", takes_s: 420, largest: growth::largest, run: growth::run },
+];
 
 #[derive(Parser)]
 #[command(name = "tandem-bench", about = "tandem against testpmd, rtpengine and memcpy, in one run")]
@@ -109,9 +104,9 @@ struct Arguments {
     /// Two rounds and short windows: shows that everything runs, and is not for comparison
     #[arg(long, global = true)]
     quick: bool,
-    /// Measure only these sections
-    #[arg(long, value_delimiter = ',')]
-    only: Vec<Section>,
+    /// Measure only this section; may be given several times
+    #[arg(long = "section", value_name = "NAME", value_delimiter = ',', value_parser = section)]
+    sections: Vec<&'static Section>,
     /// Leave out captures with more flows
     #[arg(long, value_name = "FLOWS", default_value_t = 1_000_000)]
     most_flows: usize,
@@ -146,7 +141,7 @@ fn run(arguments: &Arguments) -> Result<()> {
         Some(Command::Worker(arguments)) => worker::run(arguments),
         Some(Command::Show { report }) => show(&report.clone().unwrap_or(arguments.out.join("report.json"))),
         Some(Command::Pages) => {
-            println!("{}", pages::needed(&bench(arguments)?, arguments.sections().contains(&Section::Growth)));
+            println!("{}", arguments.pages(&bench(arguments)?));
             Ok(())
         }
         Some(Command::Gate(gate)) => {
@@ -157,10 +152,21 @@ fn run(arguments: &Arguments) -> Result<()> {
     }
 }
 
+fn section(name: &str) -> Result<&'static Section, String> {
+    let names = || SECTIONS.iter().map(|section| section.name).collect::<Vec<_>>().join(", ");
+    SECTIONS.iter().find(|section| section.name == name).ok_or_else(|| format!("say one of {}", names()))
+}
+
 impl Arguments {
-    fn sections(&self) -> Vec<Section> {
-        let all = Section::value_variants();
-        all.iter().copied().filter(|section| self.only.is_empty() || self.only.contains(section)).collect()
+    fn sections(&self) -> Vec<&'static Section> {
+        let wanted = |name| self.sections.is_empty() || self.sections.iter().any(|chosen| chosen.name == name);
+        SECTIONS.iter().filter(|section| wanted(section.name)).collect()
+    }
+
+    /// Huge pages that the chosen sections take; they run one after another, and share them.
+    fn pages(&self, bench: &Bench) -> usize {
+        let captures = self.sections().into_iter().map(|section| (section.largest)(bench));
+        captures.map(|(packets, flows)| pages::needed(packets, flows)).max().unwrap_or(0)
     }
 }
 
@@ -185,6 +191,7 @@ fn bench(arguments: &Arguments) -> Result<Bench> {
         cpus,
         warm_up: Duration::from_millis(500),
         window: Duration::from_secs(if quick { 1 } else { 2 }),
+        short_window: Duration::from_secs(1),
         most_flows: arguments.most_flows,
         huge: true,
         progress: Progress::new(),
@@ -197,25 +204,25 @@ fn measure(arguments: &Arguments) -> Result<()> {
     let bench = bench(arguments)?;
     let sections = arguments.sections();
     fs::create_dir_all(bench.captures()).with_context(|| format!("cannot make {}", bench.out.display()))?;
-    if sections.iter().any(|section| *section != Section::Kernel) {
+    if sections.iter().any(|section| section.name != "kernel") {
         ensure!(bench.tandem.exists(), "no appliance at {}: cargo build --release", bench.tandem.display());
     }
-    if sections.contains(&Section::Ceiling) || sections.contains(&Section::Growth) {
-        pages::check(pages::needed(&bench, sections.contains(&Section::Growth)))?;
-    }
+    pages::check(arguments.pages(&bench))?;
     let mut report = Report::default();
     facts::gather(&bench, &mut report);
     let mut failed = Vec::new();
     for (i, section) in sections.iter().enumerate() {
-        let share = if bench.quick { 3 } else { 1 };
-        let rest: Duration = sections[i + 1..].iter().map(|section| section.takes()).sum();
-        bench.progress.section(section.takes() / share, rest / share);
+        let share = if bench.quick { 4 } else { 1 };
+        let seconds = |section: &Section| Duration::from_secs(section.takes_s / share);
+        bench.progress.section(seconds(section), sections[i + 1..].iter().map(|section| seconds(section)).sum());
+        let started = Instant::now();
         // A section that fails must not take the others' results with it; the run fails all the same.
-        if let Err(error) = section.run(&bench, &mut report) {
-            eprintln!("tandem-bench: {section:?}: {error:#}");
-            report.facts.push((format!("{section:?} failed"), format!("{error:#}")));
-            failed.push(format!("{section:?}"));
+        if let Err(error) = (section.run)(&bench, &mut report) {
+            eprintln!("tandem-bench: {}: {error:#}", section.name);
+            report.facts.push((format!("{} failed", section.name), format!("{error:#}")));
+            failed.push(section.name);
         }
+        report.facts.push((format!("{} took", section.name), format!("{} s", started.elapsed().as_secs())));
         write(&report, &bench.out)?;
     }
     table::print(&report);

@@ -5,7 +5,7 @@ use std::fs;
 
 use anyhow::{Result, ensure};
 
-use crate::{Bench, ceiling, growth, testpmd};
+use crate::testpmd;
 
 const FOLDER: &str = "/sys/kernel/mm/hugepages/hugepages-2048kB";
 const PAGE_BYTES: usize = 2 << 20;
@@ -14,11 +14,12 @@ const BESIDE: usize = 192;
 /// Bytes of plans and states per flow, with room to spare: what is measured is reported.
 const FLOW_BYTES: usize = 512;
 
-/// 2 MiB pages for the largest of the chosen sections. Subjects run one after the other, so they share them.
-pub fn needed(bench: &Bench, growth: bool) -> usize {
-    let packets = if growth { growth::most_packets(bench) } else { 0 }.max(ceiling::FLOWS.total());
-    let flows = if growth { bench.flows().max().unwrap_or(0) } else { 0 }.max(ceiling::FLOWS.flows);
-    let bytes = testpmd::buffers(packets, 1) * testpmd::BUFFER_BYTES + flows * FLOW_BYTES;
+/// 2 MiB pages for a capture and its flows; 0 where there is none. Subjects run one after the other, so they share them.
+pub fn needed(packets: usize, flows: usize) -> usize {
+    if packets == 0 {
+        return 0;
+    }
+    let bytes = testpmd::buffers(packets) * testpmd::BUFFER_BYTES + flows * FLOW_BYTES;
     // A tenth more: pools do not fill pages to the last byte.
     (bytes + bytes / 10).div_ceil(PAGE_BYTES) + BESIDE
 }

@@ -10,6 +10,10 @@ use std::{
 
 use anyhow::{Context, Result, bail, ensure};
 use serde::Deserialize;
+use tandem::replay::{
+    capture::{self, Writer},
+    sessions,
+};
 use tandem_lab::process::{self, Running};
 
 use crate::{
@@ -92,13 +96,12 @@ pub fn generate(bench: &Bench, recipe: Recipe) -> Result<Capture> {
 }
 
 impl Capture {
-    /// testpmd on this capture: as many queues as cores, and on each as many packets as tandem's worker gets, which
-    /// shares the capture among its queues.
+    /// testpmd on this capture: as many queues as cores, and on each the packets that tandem's worker there gets.
     pub fn testpmd(&self, bench: &Bench, cores: usize) -> Result<Testpmd> {
-        let part = generate(bench, Recipe { flows: self.recipe.flows / cores, ..self.recipe })?;
+        let captures = if cores > 1 { split(&self.path, cores)? } else { vec![self.path.clone()] };
         let place = Place {
-            capture: &part.path,
-            packets: part.recipe.total(),
+            captures: &captures,
+            packets: self.recipe.total(),
             main_cpu: bench.main_cpu,
             cpus: &bench.cpus[..cores],
             huge: bench.huge,
@@ -107,7 +110,7 @@ impl Capture {
     }
 
     /// One run of tandem over this capture.
-    pub fn tandem(&self, bench: &Bench, convert: Convert, workers: usize) -> Result<Outcome> {
+    pub fn tandem(&self, bench: &Bench, convert: Convert, workers: usize, window: Duration) -> Result<Outcome> {
         let log = bench.out.join("replay.log");
         let answer = bench.out.join("replay.json");
         let mut command = process::command_in(None, &bench.tandem);
@@ -116,10 +119,12 @@ impl Capture {
         let cpus: Vec<String> = bench.cpus[..workers].iter().map(usize::to_string).collect();
         command.args(["--cpus", &cpus.join(",")]);
         command.args(["--main-cpu", &bench.main_cpu.to_string()]);
-        command.args(["--seconds", &bench.window.as_secs().to_string()]);
+        command.args(["--seconds", &window.as_secs().to_string()]);
         if !bench.huge {
             command.arg("--no-huge");
         }
+        // Where it puts the parts of a capture that several workers share: with what is ours, should it be killed.
+        command.env("TMPDIR", bench.captures());
         let status = run_to_end(command, &answer, &log, Duration::from_secs(120))?;
         if !status.success() {
             bail!("`tandem replay run` failed: {}", tail(&log));
@@ -138,6 +143,28 @@ impl Capture {
     }
 }
 
+/// The capture in as many files, as `tandem replay run` shares it among its workers: by pairs of local ports. Made once.
+fn split(path: &Path, parts: usize) -> Result<Vec<PathBuf>> {
+    let names: Vec<PathBuf> = (0..parts).map(|part| path.with_extension(format!("{part}of{parts}.pcap"))).collect();
+    let made = path.metadata()?.modified()?;
+    if names.iter().all(|name| name.metadata().and_then(|m| m.modified()).is_ok_and(|at| at >= made)) {
+        return Ok(names);
+    }
+    let beside: Vec<PathBuf> = names.iter().map(|name| name.with_extension("part")).collect();
+    let mut writers = beside.iter().map(|name| Writer::create(name)).collect::<Result<Vec<_>, _>>()?;
+    let mut result = Ok(());
+    capture::read(path, |frame| {
+        let pair = sessions::dissect(&frame.bytes).map_or(0, |found| usize::from(found.local.port() / 2));
+        if result.is_ok() {
+            result = writers[pair % parts].write(frame.at, &frame.bytes);
+        }
+    })?;
+    result?;
+    writers.into_iter().try_for_each(Writer::close)?;
+    beside.iter().zip(&names).try_for_each(|(from, to)| std::fs::rename(from, to))?;
+    Ok(names)
+}
+
 /// As `Running` does it, with the two outputs apart.
 fn run_to_end(
     command: std::process::Command,
@@ -148,7 +175,10 @@ fn run_to_end(
     let mut shell = process::command_in(None, "sh");
     // The shell gives way to the program, so that its id is the one that is ended.
     shell.args(["-c", "out=$1; shift; exec \"$@\" >\"$out\"", "sh"]).arg(out).arg(command.get_program());
-    shell.args(command.get_args()).stdin(Stdio::null());
+    shell
+        .args(command.get_args())
+        .envs(command.get_envs().filter_map(|(name, value)| Some((name, value?))))
+        .stdin(Stdio::null());
     File::create(out).with_context(|| format!("cannot write {}", out.display()))?;
     Running::start("tandem", shell, log.to_owned())?.wait(limit)
 }

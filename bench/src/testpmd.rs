@@ -7,7 +7,7 @@
 use std::{
     fs::File,
     io::Write,
-    path::{Path, PathBuf},
+    path::PathBuf,
     process::{Child, ChildStdin, Stdio},
     time::{Duration, Instant},
 };
@@ -39,8 +39,9 @@ impl Mode {
 /// Where and on what it runs.
 #[derive(Clone, Debug)]
 pub struct Place<'a> {
-    pub capture: &'a Path,
-    /// Packets in `capture`: `net_pcap` holds each in a buffer, once per queue.
+    /// One for each queue.
+    pub captures: &'a [PathBuf],
+    /// In all captures: `net_pcap` holds each in a buffer.
     pub packets: usize,
     pub main_cpu: usize,
     /// One queue and one forwarding core for each.
@@ -58,8 +59,8 @@ const START: Duration = Duration::from_secs(60);
 const ANSWER: Duration = Duration::from_secs(10);
 
 /// Buffers that one run takes.
-pub fn buffers(packets: usize, queues: usize) -> usize {
-    packets * queues + SPARE_BUFFERS
+pub fn buffers(packets: usize) -> usize {
+    packets + SPARE_BUFFERS
 }
 
 /// A testpmd at its prompt.
@@ -75,14 +76,14 @@ impl Testpmd {
     pub fn start(place: &Place, log: PathBuf) -> Result<Testpmd> {
         let queues = place.cpus.len();
         let mut device = "net_pcap0,infinite_rx=1".to_owned();
-        for _ in place.cpus {
-            device += &format!(",rx_pcap={}", place.capture.display());
+        for capture in place.captures {
+            device += &format!(",rx_pcap={}", capture.display());
         }
         let mut lcores = format!("0@{}", place.main_cpu);
         for (i, cpu) in place.cpus.iter().enumerate() {
             lcores += &format!(",{}@{cpu}", i + 1);
         }
-        let buffers = buffers(place.packets, queues);
+        let buffers = buffers(place.packets);
         // stdbuf: what it prints into a file would otherwise come in blocks.
         let mut command = process::command_in(None, "stdbuf");
         command.args(["-oL", "dpdk-testpmd", "--lcores", &lcores, "--main-lcore", "0", "--no-pci", "--no-telemetry"]);
