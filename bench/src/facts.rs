@@ -5,6 +5,11 @@ use std::{fs, process::Command};
 
 use crate::{Bench, report::Report};
 
+/// Fewer are not enough for a median and a spread.
+pub const ROUNDS: usize = 5;
+/// The name of the fact that says why this run's rows are none to compare.
+pub const NOT_FOR_COMPARISON: &str = "not for comparison";
+
 pub fn gather(bench: &Bench, report: &mut Report) {
     let mut fact = |name: &str, value: String| report.facts.push((name.to_owned(), value));
     fact("date", said("date", &["-u", "+%Y-%m-%d %H:%M UTC"]));
@@ -23,8 +28,14 @@ pub fn gather(bench: &Bench, report: &mut Report) {
     let cpus: Vec<String> = bench.cpus.iter().map(usize::to_string).collect();
     fact("cores", format!("measured on CPU {}, control on CPU {}", cpus.join(" and "), bench.main_cpu));
     fact("load before", read("/proc/loadavg"));
+    fact("rounds", bench.rounds.to_string());
     if bench.quick {
-        fact("quick", format!("{} rounds and short windows: not for comparison", bench.rounds));
+        fact(
+            NOT_FOR_COMPARISON,
+            format!("--quick: {} rounds and short windows show that everything runs", bench.rounds),
+        );
+    } else if bench.rounds < ROUNDS {
+        fact(NOT_FOR_COMPARISON, format!("{} of {ROUNDS} rounds or more", bench.rounds));
     }
 }
 

@@ -59,9 +59,11 @@ impl Point {
     }
 
     fn what(&self) -> String {
-        let frame =
-            self.recipe.frame_bytes.map_or("214-byte frames".to_owned(), |bytes| format!("{bytes}-byte frames"));
-        let workers = if self.workers == 1 { "one worker".to_owned() } else { format!("{} workers", self.workers) };
+        let frame = self
+            .recipe
+            .frame_bytes
+            .map_or("frames of 214 bytes".to_owned(), |bytes| format!("frames of {bytes} bytes"));
+        let workers = if self.workers == 1 { "one worker" } else { "two workers" };
         format!("relay, {} flows, {workers}, {frame}", figure(self.recipe.flows as f64))
     }
 

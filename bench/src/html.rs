@@ -6,7 +6,7 @@ use std::fmt::Write as _;
 use crate::{
     plot::{self, escape},
     report::{Better, Report, Row, Series},
-    table::{Reached, figure, reached, verdict},
+    table::{Reached, figure, reached, spread, verdict, warnings},
 };
 
 const STYLE: &str = include_str!("report.css");
@@ -24,13 +24,14 @@ pub fn page(report: &Report) -> String {
         rows(&mut out, &asked);
         out.push_str(
             "<p class=\"key\"><b>Ratio</b>: the median of the rounds' ratios (●), all rounds (band), \
-             <b class=\"mark\">|</b> the bar, <b class=\"mark\">¦</b> the aim. Each round measures both subjects in \
-             turn. Absolute figures belong to the machine below.</p>\n",
+             <b class=\"mark\">|</b> the bar, <b class=\"mark\">¦</b> the aim; spread: all rounds over the median. Each \
+             round measures both subjects in turn. Absolute figures belong to the machine below.</p>\n",
         );
     }
     if !others.is_empty() {
         out.push_str("<h2>Beside it</h2>\n");
         rows(&mut out, &others);
+        out.push_str("<p class=\"key\">The thin stroke is 1: as fast as the reference.</p>\n");
     }
     plots(&mut out, &report.series);
     out.push_str("<h2>On what it was measured</h2>\n<table class=\"facts\">\n");
@@ -54,18 +55,17 @@ fn head(out: &mut String, report: &Report) {
             count(&[Reached::Aim])
         );
     }
-    for (name, value) in &report.facts {
-        if name == "quick" || name.ends_with(" failed") {
-            let _ = writeln!(out, "<p class=\"warning\"><b>{}</b>: {}</p>", escape(name), escape(value));
-        }
+    for (name, value) in warnings(report) {
+        let _ = writeln!(out, "<p class=\"warning\"><b>{}</b>: {}</p>", escape(name), escape(value));
     }
     out.push_str("</header>\n");
 }
 
 fn rows(out: &mut String, rows: &[&Row]) {
     out.push_str(
-        "<div class=\"wide\"><table class=\"rows\">\n<thead><tr><th>what</th><th class=\"n\">tandem</th>\
-         <th class=\"n\">reference</th><th class=\"n\">ratio</th><th></th><th class=\"n\">spread</th><th></th></tr></thead>\n",
+        "<div class=\"wide\"><table class=\"rows\">\n<colgroup><col class=\"what\"><col><col><col><col class=\"drawn\"><col><col class=\"said\">\
+         </colgroup>\n<thead><tr><th>what</th><th class=\"n\">tandem</th><th class=\"n\">reference</th>\
+         <th class=\"n\">ratio</th><th></th><th class=\"n\">spread</th><th></th></tr></thead>\n",
     );
     for row in rows {
         one(out, row);
@@ -97,7 +97,7 @@ fn one(out: &mut String, row: &Row) {
     }
     let _ = write!(out, "<td class=\"n ratio\">{}</td>", if versus { figure(row.ratio) } else { String::new() });
     let _ = write!(out, "<td>{}{}</td>", plot::bullet(row, class), bounds(row));
-    let _ = write!(out, "<td class=\"n\">{:.0} %</td>", row.spread * 100.0);
+    let _ = write!(out, "<td class=\"n\">{}</td>", spread(row));
     let mark = match reached(row) {
         Reached::Aim => "★ ",
         Reached::Bar => "✓ ",
@@ -172,10 +172,15 @@ mod tests {
             Row::versus("a", "first", "Mpps", "testpmd", vec![(9.0, 10.0)]).bar(Better::Higher, 0.75, 0.95),
             Row::figure("b", "a <second>", "B", vec![300.0]).bar(Better::Lower, 256.0, 128.0),
         ];
-        let page = page(&Report { rows, series: vec![], facts: vec![("quick".into(), "yes".into())] });
-        for part in
-            ["1 of 2 bars reached; 0 of 2 aims", "bar reached", "above the bar", "a &lt;second&gt;", "<b>quick</b>"]
-        {
+        let page =
+            page(&Report { rows, series: vec![], facts: vec![("not for comparison".into(), "2 rounds".into())] });
+        for part in [
+            "1 of 2 bars reached; 0 of 2 aims",
+            "bar reached",
+            "above the bar",
+            "a &lt;second&gt;",
+            "<b>not for comparison</b>",
+        ] {
             assert!(page.contains(part), "{part}");
         }
         for outside in ["http://", "https://", "<script", "src=", "@import", "url("] {

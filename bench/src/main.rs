@@ -99,7 +99,7 @@ struct Arguments {
     #[arg(long, global = true, value_name = "FOLDER", default_value = "target/bench")]
     out: PathBuf,
     /// Rounds of each comparison
-    #[arg(long, global = true, default_value_t = 5, value_parser = clap::value_parser!(u16).range(1..))]
+    #[arg(long, global = true, default_value_t = facts::ROUNDS as u16, value_parser = clap::value_parser!(u16).range(1..))]
     rounds: u16,
     /// Two rounds and short windows: shows that everything runs, and is not for comparison
     #[arg(long, global = true)]

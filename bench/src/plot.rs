@@ -158,12 +158,14 @@ fn curve(out: &mut String, x: &Axis, y: &Axis, series: &Series, color: usize) {
 }
 
 /// A row's ratio on a line from 0: the rounds as a band, the median as a dot, the bar as a stroke, the aim as a stroke
-/// that is broken.
+/// that is broken; where nothing was asked, the reference as a thin stroke at 1.
 pub fn bullet(row: &Row, class: &str) -> String {
     let (width, height, middle) = (220.0, 26.0, 13.0);
     let ratios: Vec<f64> = row.rounds.iter().map(|(tandem, reference)| tandem / reference).collect();
     let (low, high) = ratios.iter().fold((row.ratio, row.ratio), |(l, h), &r| (l.min(r), h.max(r)));
-    let most = [row.aim, row.bar, Some(high)].into_iter().flatten().fold(0.0, f64::max) * 1.08;
+    // Where nothing was asked, the reference itself is what the eye compares with.
+    let one = (row.bar.is_none() && !row.against.is_empty()).then_some(1.0);
+    let most = [row.aim, row.bar, one, Some(high)].into_iter().flatten().fold(0.0, f64::max) * 1.08;
     if !most.is_finite() || most <= 0.0 {
         return String::new();
     }
@@ -174,12 +176,13 @@ pub fn bullet(row: &Row, class: &str) -> String {
     let (from, to) = (axis.at(low), axis.at(high));
     let _ =
         write!(out, "<line class=\"band {class}\" x1=\"{from:.1}\" x2=\"{to:.1}\" y1=\"{middle}\" y2=\"{middle}\"/>");
-    for (bound, kind) in [(row.bar, "bar"), (row.aim, "aim")] {
+    for (bound, kind) in [(row.bar, "bar"), (row.aim, "aim"), (one, "one")] {
         let Some(bound) = bound else { continue };
         let at = axis.at(bound);
         let _ = write!(
             out,
-            "<line class=\"{kind}\" x1=\"{at:.1}\" x2=\"{at:.1}\" y1=\"3\" y2=\"23\"><title>{kind} {}</title></line>",
+            "<line class=\"{kind}\" x1=\"{at:.1}\" x2=\"{at:.1}\" y1=\"3\" y2=\"23\"><title>{} {}</title></line>",
+            if kind == "one" { "the reference" } else { kind },
             figure(bound)
         );
     }

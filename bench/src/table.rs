@@ -2,7 +2,10 @@
 
 use comfy_table::{Cell, CellAlignment, Color, ContentArrangement, Table, presets};
 
-use crate::report::{Report, Row};
+use crate::{
+    facts,
+    report::{Report, Row},
+};
 
 /// A figure with as many digits as say something.
 pub fn figure(value: f64) -> String {
@@ -26,6 +29,8 @@ pub fn figure(value: f64) -> String {
         format!("{value:.1}")
     } else if size >= 0.1 || size == 0.0 {
         format!("{value:.2}")
+    } else if size >= 0.01 {
+        format!("{value:.3}")
     } else {
         format!("{value:.4}")
     }
@@ -69,9 +74,14 @@ pub fn verdict(row: &Row) -> &'static str {
     }
 }
 
+/// One round has none.
+pub fn spread(row: &Row) -> String {
+    if row.rounds.len() < 2 { "–".to_owned() } else { format!("{:.0} %", row.spread * 100.0) }
+}
+
 pub fn print(report: &Report) {
     let mut table = Table::new();
-    table.load_style(presets::UTF8_HORIZONTAL_ONLY).set_content_arrangement(ContentArrangement::Dynamic);
+    table.load_style(presets::UTF8_NO_BORDERS).set_content_arrangement(ContentArrangement::Dynamic);
     table.set_header(["row", "tandem", "reference", "ratio", "spread", "bar", "aim", ""]);
     for row in &report.rows {
         let versus = !row.against.is_empty();
@@ -87,7 +97,7 @@ pub fn print(report: &Report) {
             right(format!("{} {}", figure(row.tandem), row.unit)),
             Cell::new(if versus { format!("{} ({})", figure(row.reference), row.against) } else { String::new() }),
             right(if versus { figure(row.ratio) } else { String::new() }),
-            right(format!("{:.0} %", row.spread * 100.0)),
+            right(spread(row)),
             right(bound(row.bar)),
             right(bound(row.aim)),
             Cell::new(verdict(row)).fg(color),
@@ -95,9 +105,30 @@ pub fn print(report: &Report) {
     }
     println!("\n{table}");
     println!("ratio: the median of the rounds' ratios; spread: (largest − smallest) ÷ median.");
-    for row in report.rows.iter().filter(|row| !row.note.is_empty()) {
-        println!("{}: {}", row.name, row.note);
+    for (rows, note) in notes(&report.rows) {
+        println!("{}: {note}", rows.join(", "));
     }
+    for (name, value) in warnings(report) {
+        println!("{name}: {value}");
+    }
+}
+
+/// Each note once, with the rows that have it.
+fn notes(rows: &[Row]) -> Vec<(Vec<&str>, &str)> {
+    let mut notes: Vec<(Vec<&str>, &str)> = Vec::new();
+    for row in rows.iter().filter(|row| !row.note.is_empty()) {
+        match notes.iter_mut().find(|(_, note)| *note == row.note) {
+            Some((names, _)) => names.push(&row.name),
+            None => notes.push((vec![&row.name], &row.note)),
+        }
+    }
+    notes
+}
+
+/// Facts without which the rows would be read wrong.
+pub fn warnings(report: &Report) -> impl Iterator<Item = (&str, &str)> {
+    let facts = report.facts.iter().filter(|(name, _)| name == facts::NOT_FOR_COMPARISON || name.ends_with(" failed"));
+    facts.map(|(name, value)| (name.as_str(), value.as_str()))
 }
 
 #[cfg(test)]
@@ -108,7 +139,8 @@ mod tests {
     #[test]
     fn figures_are_short() {
         for (value, text) in [
-            (0.0312, "0.0312"),
+            (0.003_12, "0.0031"),
+            (0.0312, "0.031"),
             (0.9234, "0.92"),
             (45.23, "45.2"),
             (128.0, "128"),
@@ -118,6 +150,14 @@ mod tests {
             assert_eq!(figure(value), text);
         }
         assert_eq!(figure(f64::NAN), "–");
+    }
+
+    #[test]
+    fn a_note_of_several_rows_is_said_once() {
+        let row = |name: &str, note: &str| Row::versus(name, "", "", "y", vec![(1.0, 1.0)]).note(note);
+        let rows = [row("a", "shared"), row("b", ""), row("c", "other"), row("d", "shared")];
+        assert_eq!(notes(&rows), [(vec!["a", "d"], "shared"), (vec!["c"], "other")]);
+        assert_eq!(spread(&rows[0]), "–");
     }
 
     #[test]
