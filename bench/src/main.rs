@@ -105,7 +105,7 @@ struct Arguments {
     #[arg(long, global = true)]
     quick: bool,
     /// Measure only this section; may be given several times
-    #[arg(long = "section", value_name = "NAME", value_delimiter = ',', value_parser = section)]
+    #[arg(long = "section", alias = "only", value_name = "NAME", value_delimiter = ',', value_parser = section)]
     sections: Vec<&'static Section>,
     /// Leave out captures with more flows
     #[arg(long, value_name = "FLOWS", default_value_t = 1_000_000)]
@@ -259,4 +259,36 @@ fn wait_for_signals() -> Result<()> {
         }
     });
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::*;
+
+    #[test]
+    fn sections_are_chosen_by_name_and_run_in_their_order() {
+        Arguments::command().debug_assert();
+        let chosen = |line: &[&str]| -> Vec<&str> {
+            let arguments = Arguments::try_parse_from([&["tandem-bench"][..], line].concat()).unwrap();
+            arguments.sections().iter().map(|section| section.name).collect()
+        };
+        assert_eq!(chosen(&[]), SECTIONS.iter().map(|section| section.name).collect::<Vec<_>>());
+        assert_eq!(chosen(&["--section", "growth", "--section", "kernel"]), ["kernel", "growth"]);
+        assert_eq!(chosen(&["--section", "growth,kernel", "--quick"]), ["kernel", "growth"]);
+        assert!(Arguments::try_parse_from(["tandem-bench", "--section", "tea"]).is_err());
+    }
+
+    #[test]
+    fn the_largest_of_the_chosen_sections_says_how_many_huge_pages() {
+        let pages = |line: &[&str]| {
+            let arguments = Arguments::try_parse_from([&["tandem-bench"][..], line].concat()).unwrap();
+            arguments.pages(&bench(&arguments).unwrap())
+        };
+        assert_eq!(pages(&["--section", "kernel"]), 0);
+        // A million buffers of 2.4 KB are 1,130 pages of 2 MiB.
+        assert!((1_130..2_048).contains(&pages(&[])), "{}", pages(&[]));
+        assert!(pages(&["--section", "ceiling"]) < pages(&["--most-flows", "100000"]));
+    }
 }

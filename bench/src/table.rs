@@ -81,7 +81,7 @@ pub fn spread(row: &Row) -> String {
 
 pub fn print(report: &Report) {
     let mut table = Table::new();
-    table.load_style(presets::UTF8_NO_BORDERS).set_content_arrangement(ContentArrangement::Dynamic);
+    table.load_style(presets::NOTHING).set_content_arrangement(ContentArrangement::Dynamic);
     table.set_header(["row", "tandem", "reference", "ratio", "spread", "bar", "aim", ""]);
     for row in &report.rows {
         let versus = !row.against.is_empty();
