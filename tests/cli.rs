@@ -119,6 +119,47 @@ fn wrong_usage_is_its_own_exit_code() {
 }
 
 #[test]
+fn plan_says_that_it_is_a_model_what_it_assumed_and_where_the_rest_is_from() {
+    for arguments in [&["plan"][..], &["plan", "--calls", "50000"], &["plan", "--instance", "c5n.large"]] {
+        let output = tandem(arguments);
+        assert_eq!(output.status.code(), Some(0), "{}", err(&output));
+        let text = out(&output);
+        assert!(text.starts_with("A model, not a measurement: "), "{text}");
+        assert!(
+            text.contains("\nAssumed:\n  - a worker spends 200 cycles on a packet, assumed and not measured"),
+            "{text}"
+        );
+        assert!(text.contains("\nSources:\n  - "), "{text}");
+    }
+
+    // 50,000 two-leg calls of 20 ms are 5 Mpps each way, all that a c5n.18xlarge is taken to move.
+    let arguments = ["--json", "plan", "--calls", "50000", "--rtcp-per-mille", "0", "--instance", "c5n.18xlarge"];
+    let json: serde_json::Value = serde_json::from_str(&out(&tandem(&arguments))).unwrap();
+    assert_eq!(json["caveat"], "A model, not a measurement");
+    assert_eq!(json["plans"][0]["instance"]["name"], "c5n.18xlarge");
+    assert_eq!(json["plans"][0]["instances"], 1);
+    assert_eq!(json["plans"][0]["packets_per_s"], 5_000_000);
+    assert_eq!(json["plans"][0]["binds_first"], "packets");
+    assert!(json["assumptions"].as_array().is_some_and(|assumed| !assumed.is_empty()));
+    assert!(json["sources"].as_array().is_some_and(|sources| !sources.is_empty()));
+}
+
+#[test]
+fn plan_refuses_what_it_cannot_reckon_with() {
+    for (arguments, told) in [
+        (["--codecs", "g711=90"], "the shares add up to 90 per cent, not to 100"),
+        (["--instance", "c5.large"], "c5n.large"),
+        (["--media-ports", "20001-20002"], "no pair of ports"),
+        (["--calls", "0"], "not in 1..=100000000"),
+        (["--packets-per-s", "1"], "--instance"),
+    ] {
+        let output = tandem(&[&["plan"][..], &arguments].concat());
+        assert_eq!(output.status.code(), Some(2), "{arguments:?}");
+        assert!(err(&output).contains(told), "{}", err(&output));
+    }
+}
+
+#[test]
 fn the_version_names_dpdk_or_its_absence() {
     let text = out(&tandem(&["version"]));
     let expected = if cfg!(feature = "dpdk") { ", with DPDK 2" } else { ", without DPDK\n" };

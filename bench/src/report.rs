@@ -1,10 +1,10 @@
 //! What was measured: rows with their samples, as a table, as JSON and for the page. A row is a ratio within one run;
 //! absolute figures stand beside it and prove nothing alone.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 /// Which way is better.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Better {
     Higher,
@@ -12,7 +12,7 @@ pub enum Better {
 }
 
 /// One comparison: tandem against a reference, measured in turn in the same run.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Row {
     /// The name by which it is referred to, e.g. `relay_10k_vs_5tswap`.
     pub name: String,
@@ -39,7 +39,7 @@ pub struct Row {
 }
 
 /// A curve for the page: (x, y) points of one subject.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Series {
     /// The plot it belongs to.
     pub plot: String,
@@ -50,7 +50,7 @@ pub struct Series {
     pub points: Vec<(f64, f64)>,
 }
 
-#[derive(Clone, Debug, Default, Serialize)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct Report {
     pub rows: Vec<Row>,
     pub series: Vec<Series>,

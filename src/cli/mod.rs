@@ -1,5 +1,5 @@
-//! The command line: one file per noun. Commands other than `run` and `check` ask a running tandem over its admin
-//! socket. Everything here runs on the main thread of a short-lived process.
+//! The command line: one file per noun. Commands that tell of a running tandem, or change one, ask it over its
+//! admin socket. Everything here runs on the main thread of a short-lived process.
 //!
 //! Exit codes: 0 done; 1 refused or wrong (a bad configuration, no such call); 2 wrong usage; 3 no tandem answers.
 
@@ -9,6 +9,7 @@ pub mod client;
 pub mod completions;
 pub mod drain;
 pub mod flows;
+pub mod plan;
 pub mod ports;
 pub mod replay;
 pub mod run;
@@ -66,6 +67,7 @@ pub struct Arguments {
 pub enum Command {
     Run(run::Run),
     Check(check::Check),
+    Plan(plan::Plan),
     Calls(calls::Calls),
     Flows(flows::Flows),
     Ports(ports::Ports),
@@ -123,6 +125,7 @@ pub fn execute(arguments: &Arguments) -> Result<ExitCode, CliError> {
     let outcome = match &arguments.command {
         Command::Run(_) => return Ok(ExitCode::SUCCESS),
         Command::Check(check) => check.execute(json)?,
+        Command::Plan(plan) => plan.execute(json)?,
         Command::Calls(calls) => calls.execute(&client, json)?,
         Command::Flows(flows) => flows.execute(&client, json)?,
         Command::Ports(ports) => ports.execute(&client, json)?,

@@ -263,7 +263,7 @@ fn completions_name_every_command() {
         let arguments = Arguments::try_parse_from(["tandem", "completions", shell]).unwrap();
         let Command::Completions(completions) = arguments.command else { panic!("not completions") };
         let script = completions.execute().text;
-        for noun in ["run", "check", "calls", "flows", "ports", "drain", "status", "version"] {
+        for noun in ["run", "check", "plan", "calls", "flows", "ports", "drain", "status", "version"] {
             assert!(script.contains(noun), "{shell} lacks {noun}");
         }
     }

@@ -1,6 +1,7 @@
-//! What the machine offers: the CPUs that this process may use. NUMA nodes, hugepages and drivers come with the plan
-//! that applies them.
+//! What the machine offers: the CPUs that this process may use, and a model of what EC2 instances carry. NUMA nodes,
+//! hugepages and drivers come with the plan that applies them.
 
+pub mod capacity;
 pub mod cpus;
 
 pub use cpus::CpuSet;
