@@ -23,8 +23,9 @@ use crate::{
     testpmd::Mode,
 };
 
-/// More instructions than recorded that still pass: compilers move a few.
-const MARGIN: f64 = 1.02;
+/// More instructions than recorded that still pass. The count of one program repeats to the last digit; builds of the
+/// same code differed by 0.9 %.
+const MARGIN: f64 = 1.03;
 /// Of the ratio that `--record` measured: what is left of it on a machine that is busy with other things.
 const FLOOR: f64 = 0.75;
 const PACKETS: usize = 64_000;
@@ -249,10 +250,10 @@ mod tests {
         let figures = |relay, mu_to_a| Figures { relay, mu_to_a };
         let budget = figures(400.0, 600.0);
         for (now, expected) in [
-            (figures(407.0, 611.0), [true, true]),
-            (figures(300.0, 611.0), [true, true]),
-            (figures(409.0, 600.0), [false, true]),
-            (figures(400.0, 613.0), [true, false]),
+            (figures(411.0, 617.0), [true, true]),
+            (figures(300.0, 617.0), [true, true]),
+            (figures(413.0, 600.0), [false, true]),
+            (figures(400.0, 619.0), [true, false]),
         ] {
             assert_eq!(passed(&against_instructions(Some(now), budget)), expected, "{now:?}");
         }
