@@ -2,6 +2,7 @@
 //! core, several rounds, and returns rows.
 
 mod report;
+mod signalling;
 
 use std::{path::PathBuf, process::ExitCode};
 
@@ -40,6 +41,16 @@ fn main() -> ExitCode {
 }
 
 fn run(arguments: &Arguments) -> Result<()> {
-    let _bench = Bench { tandem: arguments.binary.clone(), out: arguments.out.clone(), rounds: arguments.rounds };
+    let bench = Bench { tandem: arguments.binary.clone(), out: arguments.out.clone(), rounds: arguments.rounds };
+    std::fs::create_dir_all(&bench.out)?;
+    let mut report = report::Report::default();
+    signalling::run(&bench, &mut report)?;
+    for row in &report.rows {
+        println!(
+            "{} = {:.1} {} (spread {:.3}, {:?}); {}",
+            row.name, row.ratio, row.unit, row.spread, row.rounds, row.note
+        );
+    }
+    report.facts.iter().for_each(|(k, v)| println!("{k}: {v}"));
     Ok(())
 }
