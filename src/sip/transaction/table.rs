@@ -1,8 +1,8 @@
 //! The transactions in progress: finds the one a message belongs to, holds the bytes to be repeated, keeps the timers.
 //!
-//! Slow-path thread; all look-ups by hash. `C` and `S` are what the user attaches to its client and server
-//! transactions. What is to be transmitted gathers in `sent` until the endpoint takes it. A transaction that
-//! terminated stays readable until `sweep`, so that whoever is told of its end can still see its request.
+//! Slow-path thread; all look-ups by hash; entries are boxed, so that a table that grows moves pointers. `C` and `S` are
+//! what the user attaches to its client and server transactions. What is to be transmitted gathers in `sent` until the
+//! endpoint takes it. A transaction that terminated stays readable until `sweep`.
 
 use std::{
     collections::{BTreeSet, HashMap},
@@ -210,11 +210,11 @@ pub struct Transactions<C, S> {
     timing: Timing,
     next: u64,
     #[serde(with = "pairs")]
-    clients: HashMap<ClientId, ClientEntry<C>>,
+    clients: HashMap<ClientId, Box<ClientEntry<C>>>,
     #[serde(with = "pairs")]
     client_keys: HashMap<ClientKey, ClientId>,
     #[serde(with = "pairs")]
-    servers: HashMap<ServerId, ServerEntry<S>>,
+    servers: HashMap<ServerId, Box<ServerEntry<S>>>,
     #[serde(with = "pairs")]
     server_keys: HashMap<ServerKey, ServerId>,
     #[serde(with = "pairs")]
@@ -287,16 +287,16 @@ impl<C, S> Transactions<C, S> {
         self.deadlines.set(Ref::Client(id), entry.next_deadline());
         self.remotes.insert((remote_of(&path.flow), Ref::Client(id)));
         self.client_keys.insert(key, id);
-        self.clients.insert(id, entry);
+        self.clients.insert(id, Box::new(entry));
         Some(id)
     }
 
     pub fn client(&self, id: ClientId) -> Option<&ClientEntry<C>> {
-        self.clients.get(&id)
+        self.clients.get(&id).map(Box::as_ref)
     }
 
     pub fn client_mut(&mut self, id: ClientId) -> Option<&mut ClientEntry<C>> {
-        self.clients.get_mut(&id)
+        self.clients.get_mut(&id).map(Box::as_mut)
     }
 
     /// A response arrived.
@@ -388,11 +388,11 @@ impl<C, S> Transactions<C, S> {
     }
 
     pub fn server(&self, id: ServerId) -> Option<&ServerEntry<S>> {
-        self.servers.get(&id)
+        self.servers.get(&id).map(Box::as_ref)
     }
 
     pub fn server_mut(&mut self, id: ServerId) -> Option<&mut ServerEntry<S>> {
-        self.servers.get_mut(&id)
+        self.servers.get_mut(&id).map(Box::as_mut)
     }
 
     /// RFC 3261 §8.2.2.2: whether the same request outside a dialog is here already, under another branch.
@@ -417,7 +417,8 @@ impl<C, S> Transactions<C, S> {
             self.remotes.insert((remote_of(&path.flow), Ref::Server(id)));
         }
         self.server_keys.insert(key.clone(), id);
-        self.servers.insert(id, ServerEntry { machine, key, merge, path, request, last: None, to_tag: None, user });
+        let entry = ServerEntry { machine, key, merge, path, request, last: None, to_tag: None, user };
+        self.servers.insert(id, Box::new(entry));
         id
     }
 
