@@ -215,6 +215,12 @@ impl Headers {
         self.0.retain(|(n, _)| n != name);
     }
 
+    /// Removes all lines but those of these names.
+    pub fn keep_only(&mut self, names: &[HeaderName]) {
+        self.0.retain(|(name, _)| names.contains(name));
+        self.0.shrink_to_fit();
+    }
+
     pub fn iter(&self) -> impl Iterator<Item = (&HeaderName, &str)> {
         self.0.iter().map(|(name, value)| (name, value.as_str()))
     }

@@ -86,6 +86,12 @@ impl Message {
         out
     }
 
+    /// Forgets the body and all header lines but those named, and gives their memory back.
+    pub fn keep_only(&mut self, names: &[HeaderName]) {
+        self.headers.keep_only(names);
+        self.body = Bytes::new();
+    }
+
     pub fn is_request(&self) -> bool {
         matches!(self.start, Start::Request { .. })
     }

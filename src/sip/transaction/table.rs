@@ -85,6 +85,10 @@ struct SentAck {
     bytes: Bytes,
 }
 
+/// Of a request that got its final response: what a further 2xx, from another fork, is acknowledged with.
+const OF_A_DIALOG: [HeaderName; 5] =
+    [HeaderName::From, HeaderName::To, HeaderName::CallId, HeaderName::CSeq, HeaderName::Route];
+
 /// Forks of one INVITE whose 2xx are acknowledged; more are ignored.
 const MAX_FORKS: usize = 16;
 
@@ -93,7 +97,9 @@ pub struct ClientEntry<C> {
     machine: ClientMachine,
     key: ClientKey,
     path: Path,
+    /// After a final response only what a dialog is made of (`OF_A_DIALOG`).
     pub request: Message,
+    /// Nothing after a final response: the request is not sent again.
     bytes: Bytes,
     /// The ACK for the non-2xx final response.
     ack: Option<Bytes>,
@@ -124,6 +130,14 @@ impl<C> ClientEntry<C> {
         }
     }
 
+    /// A final response came. The transaction lingers for up to 32 s, thousands beside it: what it no longer needs goes.
+    fn lighten(&mut self) {
+        if !self.bytes.is_empty() {
+            self.bytes = Bytes::new();
+            self.request.keep_only(&OF_A_DIALOG);
+        }
+    }
+
     fn next_deadline(&self) -> Option<Time> {
         match &self.machine {
             ClientMachine::Invite(m) => m.next_deadline(),
@@ -145,6 +159,7 @@ pub struct ServerEntry<S> {
     key: ServerKey,
     merge: Option<MergeKey>,
     path: Path,
+    /// Without headers and body after a final response: no other is made from it.
     pub request: Message,
     /// The last response, and the To tag it carried.
     last: Option<(Bytes, u16)>,
@@ -312,8 +327,12 @@ impl<C, S> Transactions<C, S> {
         };
         if step.transmit == Transmit::Ack && entry.ack.is_none() {
             entry.ack = Some(Bytes::from(ack_for_failure(&entry.request, response).write()));
+            entry.lighten();
             self.settle_client(id, step, false);
         } else {
+            if status >= 200 {
+                entry.lighten();
+            }
             self.settle_client(id, step, true);
         }
         match step.up {
@@ -459,6 +478,10 @@ impl<C, S> Transactions<C, S> {
         let bytes = Bytes::from(response.write());
         entry.last = Some((bytes.clone(), status));
         entry.to_tag = response.to().ok().and_then(|to| to.tag().map(str::to_owned));
+        if status >= 200 {
+            // It lingers for up to 32 s, thousands beside it.
+            entry.request.keep_only(&[]);
+        }
         let path = entry.path;
         self.settle_server(id, Step::NOTHING);
         self.transmit(&path, bytes, Label::Response(status), false);
