@@ -27,6 +27,7 @@ use tandem_lab::{
 use self::{
     calls::{Outcome, Phones},
     lab::{Lab, generate, load, phone},
+    messages::Codec,
     search::Search,
 };
 use crate::{
@@ -63,13 +64,13 @@ pub fn run(bench: &Bench, report: &mut Report) -> Result<()> {
 }
 
 /// The highest rate that the generator keeps up with where the kernel routes in the appliance's place, so that callers
-/// and callees talk directly.
+/// and callees talk directly; so both have the same codec.
 fn alone(report: &mut Report) -> Result<f64> {
     let ground = Topology::lay(Between::Cable)?;
     ground.route_in_kernel()?;
     let phones = Phones {
-        caller: phone(&ground.caller, topology::CALLER, topology::CALLEE)?,
-        callee: phone(&ground.callee, topology::CALLEE, topology::CALLER)?,
+        caller: phone(&ground.caller, topology::CALLER, topology::CALLEE, Codec::Pcmu)?,
+        callee: phone(&ground.callee, topology::CALLEE, topology::CALLER, Codec::Pcmu)?,
     };
     let mut curve = series("the generator alone");
     let mut kept_up = None;
@@ -215,7 +216,7 @@ fn highest(lab: &mut Lab, mut search: Search, curve: &mut Series) -> Result<(Hel
     let mut best: Option<Held> = None;
     let mut limit = "nothing: the search ended at its highest rate".to_owned();
     lab.start_anew()?;
-    while let Some(rate) = search.next() {
+    while let Some(rate) = search.next_rate() {
         let before = lab.times()?;
         let (load, outcome) = lab.trial(rate, TRIAL)?;
         let after = lab.times()?;

@@ -306,7 +306,7 @@ impl<'a> Generator<'a> {
                 };
                 call.remote = remote;
                 call.caller = Caller::Talking;
-                if !seen.offers_audio("0", &self.phones.caller.ends) {
+                if !seen.offers_audio(&self.phones.caller.ends) {
                     call.fault = Some("an answer without usable audio");
                 }
                 self.outcome.setup_us.push((now - call.began).as_micros() as u32);
@@ -336,7 +336,7 @@ impl<'a> Generator<'a> {
         let known = call.call_id == seen.call_id;
         match (seen.method(), call.callee) {
             ("INVITE", Callee::Idle) => {
-                if !seen.offers_audio("8", &phone.ends) {
+                if !seen.offers_audio(&phone.ends) {
                     call.fault = Some("an offer without usable audio");
                 }
                 seen.call_id.clone_into(&mut call.call_id);

@@ -23,7 +23,7 @@ use tandem_lab::{
 
 use super::{
     calls::{Generator, Load, Outcome, Phone, Phones},
-    messages,
+    messages::{self, Codec},
 };
 use crate::Bench;
 
@@ -40,9 +40,9 @@ pub fn load(trial: u32, per_second: f64, length: Duration) -> Load {
     Load { trial, calls, per_second, hold: HOLD, patience: PATIENCE }
 }
 
-pub fn phone(namespace: &Namespace, own: IpAddr, peer: IpAddr) -> Result<Phone> {
+pub fn phone(namespace: &Namespace, own: IpAddr, peer: IpAddr, codec: Codec) -> Result<Phone> {
     let at = |ip| SocketAddr::new(ip, topology::SIP_PORT);
-    let ends = messages::Ends { own: at(own), peer: at(peer) };
+    let ends = messages::Ends { own: at(own), peer: at(peer), codec };
     let socket = in_netns(&namespace.name, || {
         let socket = UdpSocket::bind(ends.own)?;
         socket.connect(ends.peer)?;
@@ -82,8 +82,8 @@ impl Lab {
         let ground = Topology::lay(Between::Cable)?;
         ground.deafen_ports()?;
         let phones = Phones {
-            caller: phone(&ground.caller, topology::CALLER, topology::TANDEM_A)?,
-            callee: phone(&ground.callee, topology::CALLEE, topology::TANDEM_B)?,
+            caller: phone(&ground.caller, topology::CALLER, topology::TANDEM_A, Codec::Pcmu)?,
+            callee: phone(&ground.callee, topology::CALLEE, topology::TANDEM_B, Codec::Pcma)?,
         };
         let binary = bench.tandem.canonicalize().with_context(|| format!("no appliance {}", bench.tandem.display()))?;
         Ok(Lab { appliance: None, phones, binary, room, trials: 0, ground })

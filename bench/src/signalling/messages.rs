@@ -35,11 +35,28 @@ impl CallNumber {
     }
 }
 
-/// A phone's own address and whom it talks to.
+/// A phone's own address, whom it talks to, and the one codec that it has.
 #[derive(Clone, Copy, Debug)]
 pub struct Ends {
     pub own: SocketAddr,
     pub peer: SocketAddr,
+    pub codec: Codec,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Codec {
+    Pcmu,
+    Pcma,
+}
+
+impl Codec {
+    /// RFC 3551 §6: the static payload type and the name.
+    const fn words(self) -> (&'static str, &'static str) {
+        match self {
+            Codec::Pcmu => ("0", "PCMU"),
+            Codec::Pcma => ("8", "PCMA"),
+        }
+    }
 }
 
 /// What the caller learnt of the other end of its dialog.
@@ -51,8 +68,8 @@ pub struct Remote {
     pub target: String,
 }
 
-fn sdp(out: &mut String, ends: &Ends, payload: u8, encoding: &str, port: usize) {
-    let ip = ends.own.ip();
+fn sdp(out: &mut String, ends: &Ends, port: usize) {
+    let (ip, (payload, encoding)) = (ends.own.ip(), ends.codec.words());
     let mut body = String::with_capacity(160);
     let _ = write!(
         body,
@@ -89,7 +106,7 @@ pub fn request(method: &str, number: CallNumber, ends: &Ends, remote: &Remote) -
     let _ = write!(out, "Call-ID: {token}@{}\r\nCSeq: {seq} {method}\r\n", own.ip());
     if invite {
         let _ = write!(out, "Contact: <sip:caller@{own}>\r\nAllow: INVITE, ACK, CANCEL, BYE, OPTIONS\r\n");
-        sdp(&mut out, ends, 0, "PCMU", media_port(number));
+        sdp(&mut out, ends, media_port(number));
     } else {
         out.push_str("Content-Length: 0\r\n\r\n");
     }
@@ -110,7 +127,7 @@ pub fn response(status: &str, asked: &Seen<'_>, number: CallNumber, ends: &Ends,
     let _ =
         write!(out, "\r\nCall-ID: {}\r\nCSeq: {}\r\nContact: <sip:callee@{}>\r\n", asked.call_id, asked.cseq, ends.own);
     if answer {
-        sdp(&mut out, ends, 8, "PCMA", media_port(number));
+        sdp(&mut out, ends, media_port(number));
     } else {
         out.push_str("Content-Length: 0\r\n\r\n");
     }
@@ -190,12 +207,12 @@ impl<'a> Seen<'a> {
         Some(Remote { to: self.to.to_owned(), target: target.to_owned() })
     }
 
-    /// The body describes one G.711 stream with this payload type, to be sent to an even port of the peer's network.
-    pub fn offers_audio(&self, payload: &str, ends: &Ends) -> bool {
+    /// The body describes one stream of the phone's codec, to be sent to an even port of the peer's network.
+    pub fn offers_audio(&self, ends: &Ends) -> bool {
         let line = |start: &str| self.body.lines().find_map(|line| line.strip_prefix(start));
         let mut words = line("m=audio ").unwrap_or_default().split(' ');
         let port = words.next().and_then(|port| port.parse::<u16>().ok()).unwrap_or(1);
-        let formats = words.nth(1).is_some_and(|first| first == payload);
+        let formats = words.nth(1).is_some_and(|first| first == ends.codec.words().0);
         let peer = ends.peer.ip().to_string();
         let network = peer.rsplit_once('.').map_or("", |(network, _)| network);
         let near = line("c=IN IP4 ").is_some_and(|address| address.starts_with(network));
@@ -214,7 +231,7 @@ mod tests {
     const CALL: CallNumber = CallNumber { trial: 3, call: 41_234 };
 
     fn ends() -> Ends {
-        Ends { own: "198.18.1.20:5060".parse().unwrap(), peer: "198.18.1.10:5060".parse().unwrap() }
+        Ends { own: "198.18.1.20:5060".parse().unwrap(), peer: "198.18.1.10:5060".parse().unwrap(), codec: Codec::Pcmu }
     }
 
     /// What our phones say is what the appliance's own reader takes for valid SIP.
@@ -237,7 +254,8 @@ mod tests {
         let invite = request("INVITE", CALL, &ends(), &Remote::default());
         let seen = Seen::read(invite.as_bytes()).unwrap();
         assert_eq!(seen.asked_call(), Some(CALL));
-        assert!(seen.offers_audio("0", &ends()));
+        assert!(seen.offers_audio(&ends()));
+        assert!(!seen.offers_audio(&Ends { codec: Codec::Pcma, ..ends() }));
         let answer = response("200 OK", &seen, CALL, &ends(), true);
         let answered = Seen::read(answer.as_bytes()).unwrap();
         assert_eq!((answered.status(), answered.method()), (Some(200), "INVITE"));

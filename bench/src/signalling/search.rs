@@ -21,7 +21,7 @@ impl Search {
     }
 
     /// The rate to try next. None: the search is over.
-    pub fn next(&self) -> Option<f64> {
+    pub fn next_rate(&self) -> Option<f64> {
         let rate = match (self.held, self.failed) {
             (Some(low), Some(high)) if high / low <= NEAR_ENOUGH => return None,
             (Some(low), Some(high)) => (low * high).sqrt(),
@@ -48,7 +48,7 @@ mod tests {
     /// What a search finds in a subject that holds up to `limit`, and how many trials it took.
     fn find(limit: f64, first: f64, step: f64) -> (Option<f64>, usize) {
         let (mut search, mut trials) = (Search::new(first, step), 0);
-        while let Some(rate) = search.next() {
+        while let Some(rate) = search.next_rate() {
             search.tried(rate, rate <= limit);
             trials += 1;
             assert!(trials < 100, "no end: {search:?}");
