@@ -162,6 +162,9 @@ struct Held {
     per_second: f64,
     /// Of the slow path's CPU, in percent.
     slow_path: f64,
+    /// How much of the time another program had that CPU although the slow path could have run.
+    waited: f64,
+    us_a_call: f64,
     /// Of the CPU that the worker and the generator share.
     shared: f64,
     setup_p99_ms: f64,
@@ -191,6 +194,8 @@ fn rates(lab: &mut Lab, rounds: usize, alone: f64, report: &mut Report) -> Resul
     let list = |of: fn(&Held) -> f64| best.iter().map(|held| format!("{:.0}", of(held))).collect::<Vec<_>>().join(", ");
     let mut fact = |name: &str, value: String| report.facts.push((format!("signalling: {name}"), value));
     fact("% of the slow path's CPU at the rates that held", list(|h| h.slow_path));
+    fact("% of the time that it waited for its CPU, which others had", list(|h| h.waited));
+    fact("processor time of the slow path per call, µs", list(|h| h.us_a_call));
     fact("% of the CPU of worker and generator at these rates", list(|h| h.shared));
     fact("99 % of calls answered within, ms", list(|h| h.setup_p99_ms));
     fact("what failed at the next higher rate", limits.join(" | "));
@@ -219,20 +224,23 @@ fn highest(lab: &mut Lab, mut search: Search, curve: &mut Series) -> Result<(Hel
     while let Some(rate) = search.next_rate() {
         let before = lab.times()?;
         let (load, outcome) = lab.trial(rate, TRIAL)?;
-        let after = lab.times()?;
-        let slow_path = percent(after.slow_path.saturating_sub(before.slow_path), outcome.took);
-        let shared = percent(after.others.saturating_sub(before.others) + outcome.busy, outcome.took);
+        let times = lab.times()?.since(before);
+        let slow_path = percent(times.slow_path, outcome.took);
+        let waited = percent(times.waited, outcome.took);
+        let shared = percent(times.others + outcome.busy, outcome.took);
         let per_second = outcome.per_second(&load).min(load.per_second);
         eprintln!(
-            "signalling: {rate:.0} calls/s: {per_second:.0} ended well, slow path {slow_path:.0} %, worker and generator \
-             {shared:.0} %, at most {:.0} ms late; faults: {}",
+            "signalling: {rate:.0} calls/s: {per_second:.0} ended well, slow path {slow_path:.0} % and {waited:.0} % kept \
+             waiting by others, worker and generator {shared:.0} %, at most {:.0} ms late; faults: {}",
             outcome.latest.as_secs_f64() * 1e3,
             outcome.faults()
         );
         curve.points.push((rate, per_second));
         search.tried(rate, outcome.flawless());
         if outcome.flawless() {
-            best = Some(Held { rate, per_second, slow_path, shared, setup_p99_ms: outcome.setup_ms(0.99) });
+            let us_a_call = times.slow_path.as_secs_f64() * 1e6 / outcome.done as f64;
+            let setup_p99_ms = outcome.setup_ms(0.99);
+            best = Some(Held { rate, per_second, slow_path, waited, us_a_call, shared, setup_p99_ms });
         } else {
             limit = format!("{rate:.0}: {}", outcome.faults());
             // What was left hanging must not burden the next trial.
@@ -263,7 +271,7 @@ fn long_trial(lab: &mut Lab, rate: f64) -> Result<(bool, String)> {
     let look = |lab: &Lab| names.iter().map(|name| lab.metric(name)).collect::<Result<Vec<f64>>>();
     let (before, times) = (look(lab)?, lab.times()?);
     let (load, outcome) = lab.trial(rate, LONG_TRIAL)?;
-    let share = percent(lab.times()?.slow_path.saturating_sub(times.slow_path), outcome.took);
+    let share = percent(lab.times()?.since(times).slow_path, outcome.took);
     // Figures are published four times a second.
     std::thread::sleep(Duration::from_millis(600));
     let risen: Vec<f64> = look(lab)?.iter().zip(&before).map(|(after, before)| after - before).collect();

@@ -128,9 +128,11 @@ impl Lab {
         for task in std::fs::read_dir(format!("/proc/{pid}/task"))? {
             let task = task?;
             let text = std::fs::read_to_string(task.path().join("schedstat"))?;
-            let time = Duration::from_nanos(text.split(' ').next().context("no time in schedstat")?.parse()?);
+            let mut nanoseconds = text.split_whitespace().map_while(|word| word.parse().ok());
+            let time = Duration::from_nanos(nanoseconds.next().context("no time in schedstat")?);
             if task.file_name().to_str() == Some(&pid.to_string()) {
                 times.slow_path = time;
+                times.waited = Duration::from_nanos(nanoseconds.next().context("no delay in schedstat")?);
             } else {
                 times.others += time;
             }
@@ -149,8 +151,20 @@ impl Lab {
 pub struct Times {
     /// The process's first thread.
     pub slow_path: Duration,
+    /// How long that thread could have run and another had its CPU.
+    pub waited: Duration,
     /// Above all the worker, which shares the generator's CPU.
     pub others: Duration,
+}
+
+impl Times {
+    pub fn since(self, before: Times) -> Times {
+        Times {
+            slow_path: self.slow_path.saturating_sub(before.slow_path),
+            waited: self.waited.saturating_sub(before.waited),
+            others: self.others.saturating_sub(before.others),
+        }
+    }
 }
 
 /// One port and four media addresses on either side, and room for all that rests and lingers.
