@@ -6,8 +6,8 @@
 //! description each way, μ-law on one side and A-law on the other, so that ports are allotted and transcoding plans made.
 //!
 //! A rate holds when every call of a trial ends as it should, as fast as calls begin, and no message is sent twice by
-//! anyone. The highest such rate is searched for as RFC 2544 §26.1 does for frames. A transaction over UDP lingers for 32 s (RFC 3261 §17.2), so
-//! one longer trial shows what holds with those tables full.
+//! anyone. The highest such rate is searched for as RFC 2544 §26.1 does for frames. A transaction over UDP lingers for
+//! 32 s (RFC 3261 §17.2), so longer trials show what holds with those tables full.
 //!
 //! All of it takes some four minutes. Whatever was started or laid goes with its handle, or by the cleanup on a signal.
 
