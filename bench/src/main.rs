@@ -16,6 +16,7 @@ mod plot;
 mod progress;
 mod replay;
 mod report;
+mod signalling;
 mod table;
 mod testpmd;
 mod worker;
@@ -87,6 +88,7 @@ const SECTIONS: &[Section] = &[
     Section { name: "kernel", takes_s: 10, largest: NO_CAPTURE, run: kernel::run },
     Section { name: "ceiling", takes_s: 90, largest: ceiling::largest, run: ceiling::run },
     Section { name: "growth", takes_s: 420, largest: growth::largest, run: growth::run },
+    Section { name: "signalling", takes_s: 270, largest: NO_CAPTURE, run: signalling::run },
 ];
 
 #[derive(Parser)]

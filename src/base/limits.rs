@@ -59,5 +59,6 @@ pub const SIP_LAST_ANSWER: Duration = Duration::from_secs(2);
 /// Latch candidates that one worker may have waiting for the slow path.
 pub const CANDIDATES_QUEUED: usize = 1_024;
 /// Server transactions at once. Past this, requests outside a dialog get 503 without state; those of calls in progress are
-/// still taken. A transaction lasts 32 s at most, so this is some 2,000 new requests a second.
-pub const SIP_SERVER_TRANSACTIONS: usize = 65_536;
+/// still taken. Over UDP a call leaves two behind, its INVITE's and its BYE's, for 32 s each (RFC 3261 §17.2): this is
+/// some 4,000 calls a second. What lingers has had its final response and holds that alone, about 1 KiB.
+pub const SIP_SERVER_TRANSACTIONS: usize = 262_144;

@@ -50,7 +50,7 @@ use crate::{
 
 pub struct Endpoint {
     core: Core,
-    calls: HashMap<CallId, Call>,
+    calls: HashMap<CallId, Box<Call>>,
 }
 
 impl Endpoint {
@@ -202,7 +202,7 @@ impl Endpoint {
         Some(result)
     }
 
-    fn keep(&mut self, call: Call) {
+    fn keep(&mut self, call: Box<Call>) {
         if call.finished() {
             self.core.live.call_deadlines.set(call.id, None);
         } else {

@@ -158,7 +158,7 @@ impl Endpoint {
             match method {
                 Method::Invite => {
                     if let Some(call) = setup::incoming(&mut self.core, turn, server, trunk, flow) {
-                        self.keep(call);
+                        self.keep(Box::new(call));
                     }
                 }
                 Method::Options => relay::options(&mut self.core, turn, server),

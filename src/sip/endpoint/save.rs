@@ -24,7 +24,7 @@ pub struct Saved {
     at: Time,
     live: Live,
     #[serde(with = "pairs")]
-    calls: HashMap<CallId, Call>,
+    calls: HashMap<CallId, Box<Call>>,
 }
 
 impl Endpoint {

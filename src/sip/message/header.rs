@@ -21,7 +21,7 @@ macro_rules! header_names {
         }
 
         impl HeaderName {
-            const KNOWN: &[HeaderName] = &[$(HeaderName::$variant),*];
+            const KNOWN: &[(&str, HeaderName)] = &[$(($text, HeaderName::$variant)),*];
 
             pub fn as_str(&self) -> &str {
                 match self {
@@ -120,8 +120,8 @@ impl From<&str> for HeaderName {
         {
             return name;
         }
-        let known = HeaderName::KNOWN.iter().find(|name| name.as_str().eq_ignore_ascii_case(text));
-        known.cloned().unwrap_or_else(|| HeaderName::Other(text.to_owned()))
+        let known = HeaderName::KNOWN.iter().find(|(known, _)| known.eq_ignore_ascii_case(text));
+        known.map_or_else(|| HeaderName::Other(text.to_owned()), |(_, name)| name.clone())
     }
 }
 
@@ -213,6 +213,12 @@ impl Headers {
 
     pub fn remove(&mut self, name: &HeaderName) {
         self.0.retain(|(n, _)| n != name);
+    }
+
+    /// Removes all lines but those of these names.
+    pub fn keep_only(&mut self, names: &[HeaderName]) {
+        self.0.retain(|(name, _)| names.contains(name));
+        self.0.shrink_to_fit();
     }
 
     pub fn iter(&self) -> impl Iterator<Item = (&HeaderName, &str)> {

@@ -56,21 +56,40 @@ impl Message {
     /// The message as it goes onto the wire. A line break within a value, which parsing never leaves there, becomes a
     /// space: no value can add a header.
     pub fn write(&self) -> Vec<u8> {
-        let mut out = String::with_capacity(1_024);
-        match &self.start {
-            Start::Request { method, uri } => {
-                push_line(&mut out, &[method.as_str(), " ", &uri.to_string(), " SIP/2.0"])
+        let (uri, status);
+        let start: [&str; 4] = match &self.start {
+            Start::Request { method, uri: to } => {
+                uri = to.to_string();
+                [method.as_str(), " ", &uri, " SIP/2.0"]
             }
-            Start::Response { status, reason } => push_line(&mut out, &["SIP/2.0 ", &status.to_string(), " ", reason]),
-        }
-        for (name, value) in self.headers.iter().filter(|(name, _)| **name != HeaderName::ContentLength) {
+            Start::Response { status: code, reason } => {
+                status = code.to_string();
+                ["SIP/2.0 ", &status, " ", reason]
+            }
+        };
+        let length = self.body.len().to_string();
+        let lines = || self.headers.iter().filter(|(name, _)| **name != HeaderName::ContentLength);
+        // To the byte: what is sent is often kept for repetitions.
+        let bytes = start.iter().map(|part| part.len()).sum::<usize>()
+            + lines().map(|(name, value)| name.as_str().len() + 2 + value.len() + 2).sum::<usize>()
+            + "\r\nContent-Length: \r\n\r\n".len()
+            + length.len()
+            + self.body.len();
+        let mut out = Vec::with_capacity(bytes);
+        push_line(&mut out, &start);
+        for (name, value) in lines() {
             push_line(&mut out, &[name.as_str(), ": ", value]);
         }
-        push_line(&mut out, &["Content-Length: ", &self.body.len().to_string()]);
-        out.push_str("\r\n");
-        let mut out = out.into_bytes();
+        push_line(&mut out, &["Content-Length: ", &length]);
+        out.extend_from_slice(b"\r\n");
         out.extend_from_slice(&self.body);
         out
+    }
+
+    /// Forgets the body and all header lines but those named, and gives their memory back.
+    pub fn keep_only(&mut self, names: &[HeaderName]) {
+        self.headers.keep_only(names);
+        self.body = Bytes::new();
     }
 
     pub fn is_request(&self) -> bool {
@@ -112,7 +131,7 @@ impl Message {
 
     pub fn top_via(&self) -> Result<Via, Syntax> {
         let line = self.headers.get(&HeaderName::Via).ok_or(Syntax("Via"))?;
-        Via::parse_list(line)?.into_iter().next().ok_or(Syntax("Via"))
+        Via::parse_first(line)
     }
 
     pub fn from(&self) -> Result<NameAddr, Syntax> {
@@ -174,9 +193,11 @@ impl Message {
     }
 }
 
-fn push_line(out: &mut String, parts: &[&str]) {
-    for part in parts {
-        out.extend(part.chars().map(|c| if matches!(c, '\r' | '\n') { ' ' } else { c }));
+fn push_line(out: &mut Vec<u8>, parts: &[&str]) {
+    let start = out.len();
+    parts.iter().for_each(|part| out.extend_from_slice(part.as_bytes()));
+    for byte in out.iter_mut().skip(start).filter(|byte| matches!(byte, b'\r' | b'\n')) {
+        *byte = b' ';
     }
-    out.push_str("\r\n");
+    out.extend_from_slice(b"\r\n");
 }

@@ -319,8 +319,9 @@ fn check_via(headers: &Headers, field: Field) -> Result<(), MalformedKind> {
     const BAD: MalformedKind = MalformedKind::Bad(Field::Via);
     let mut entries = Vec::new();
     for value in headers.all(&HeaderName::Via) {
-        entries.extend(Via::parse_list(value).map_err(|_| BAD)?);
-        if entries.len() > SIP_LIST_ENTRIES || !Via::versions_are_2_0(value) {
+        let (list, all_2_0) = Via::parse_list_of_versions(value).map_err(|_| BAD)?;
+        entries.extend(list);
+        if entries.len() > SIP_LIST_ENTRIES || !all_2_0 {
             return Err(BAD);
         }
     }

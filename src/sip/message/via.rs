@@ -53,17 +53,29 @@ impl Via {
         if cursor.at_end() { Ok(via) } else { Err(WHAT) }
     }
 
+    /// The first of one or more that are well formed.
+    pub fn parse_first(text: &str) -> Result<Via, Syntax> {
+        Ok(Via::take(&mut Cursor::new(text))?.0)
+    }
+
     /// One or more, separated by commas.
     pub fn parse_list(text: &str) -> Result<Vec<Via>, Syntax> {
-        let mut list = Vec::new();
+        Ok(Via::parse_list_of_versions(text)?.0)
+    }
+
+    /// And whether every one of them says SIP/2.0.
+    pub(super) fn parse_list_of_versions(text: &str) -> Result<(Vec<Via>, bool), Syntax> {
+        let (mut list, mut all_2_0) = (Vec::new(), true);
         let mut cursor = Cursor::new(text);
         loop {
             if list.len() >= SIP_LIST_ENTRIES {
                 return Err(WHAT);
             }
-            list.push(Via::take(&mut cursor)?.0);
+            let (via, version) = Via::take(&mut cursor)?;
+            list.push(via);
+            all_2_0 &= version == "2.0";
             if cursor.at_end() {
-                return Ok(list);
+                return Ok((list, all_2_0));
             }
             if !cursor.eat(b',') {
                 return Err(WHAT);
@@ -77,20 +89,6 @@ impl Via {
         let (mut via, _) = Via::take_sent_by(&mut cursor).ok()?;
         via.params = Params::parse_header_leniently(&mut cursor);
         Some(via)
-    }
-
-    /// Whether every entry of a line says SIP/2.0.
-    pub(super) fn versions_are_2_0(text: &str) -> bool {
-        let mut cursor = Cursor::new(text);
-        loop {
-            match Via::take(&mut cursor) {
-                Ok((_, "2.0")) => {}
-                _ => return false,
-            }
-            if !cursor.eat(b',') {
-                return true;
-            }
-        }
     }
 
     /// Takes one entry and the space around it; the version, which is 2.0 in everything we write, comes beside it.

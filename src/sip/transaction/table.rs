@@ -1,8 +1,8 @@
 //! The transactions in progress: finds the one a message belongs to, holds the bytes to be repeated, keeps the timers.
 //!
-//! Slow-path thread; all look-ups by hash. `C` and `S` are what the user attaches to its client and server
-//! transactions. What is to be transmitted gathers in `sent` until the endpoint takes it. A transaction that
-//! terminated stays readable until `sweep`, so that whoever is told of its end can still see its request.
+//! Slow-path thread; all look-ups by hash; entries are boxed, so that a table that grows moves pointers. `C` and `S` are
+//! what the user attaches to its client and server transactions. What is to be transmitted gathers in `sent` until the
+//! endpoint takes it. A transaction that terminated stays readable until `sweep`.
 
 use std::{
     collections::{BTreeSet, HashMap},
@@ -85,6 +85,10 @@ struct SentAck {
     bytes: Bytes,
 }
 
+/// Of a request that got its final response: what a further 2xx, from another fork, is acknowledged with.
+const OF_A_DIALOG: [HeaderName; 5] =
+    [HeaderName::From, HeaderName::To, HeaderName::CallId, HeaderName::CSeq, HeaderName::Route];
+
 /// Forks of one INVITE whose 2xx are acknowledged; more are ignored.
 const MAX_FORKS: usize = 16;
 
@@ -93,7 +97,9 @@ pub struct ClientEntry<C> {
     machine: ClientMachine,
     key: ClientKey,
     path: Path,
+    /// After a final response only what a dialog is made of (`OF_A_DIALOG`).
     pub request: Message,
+    /// Nothing after a final response: the request is not sent again.
     bytes: Bytes,
     /// The ACK for the non-2xx final response.
     ack: Option<Bytes>,
@@ -124,6 +130,14 @@ impl<C> ClientEntry<C> {
         }
     }
 
+    /// A final response came. The transaction lingers for up to 32 s, thousands beside it: what it no longer needs goes.
+    fn lighten(&mut self) {
+        if !self.bytes.is_empty() {
+            self.bytes = Bytes::new();
+            self.request.keep_only(&OF_A_DIALOG);
+        }
+    }
+
     fn next_deadline(&self) -> Option<Time> {
         match &self.machine {
             ClientMachine::Invite(m) => m.next_deadline(),
@@ -145,6 +159,7 @@ pub struct ServerEntry<S> {
     key: ServerKey,
     merge: Option<MergeKey>,
     path: Path,
+    /// Without headers and body after a final response: no other is made from it.
     pub request: Message,
     /// The last response, and the To tag it carried.
     last: Option<(Bytes, u16)>,
@@ -210,11 +225,11 @@ pub struct Transactions<C, S> {
     timing: Timing,
     next: u64,
     #[serde(with = "pairs")]
-    clients: HashMap<ClientId, ClientEntry<C>>,
+    clients: HashMap<ClientId, Box<ClientEntry<C>>>,
     #[serde(with = "pairs")]
     client_keys: HashMap<ClientKey, ClientId>,
     #[serde(with = "pairs")]
-    servers: HashMap<ServerId, ServerEntry<S>>,
+    servers: HashMap<ServerId, Box<ServerEntry<S>>>,
     #[serde(with = "pairs")]
     server_keys: HashMap<ServerKey, ServerId>,
     #[serde(with = "pairs")]
@@ -287,16 +302,16 @@ impl<C, S> Transactions<C, S> {
         self.deadlines.set(Ref::Client(id), entry.next_deadline());
         self.remotes.insert((remote_of(&path.flow), Ref::Client(id)));
         self.client_keys.insert(key, id);
-        self.clients.insert(id, entry);
+        self.clients.insert(id, Box::new(entry));
         Some(id)
     }
 
     pub fn client(&self, id: ClientId) -> Option<&ClientEntry<C>> {
-        self.clients.get(&id)
+        self.clients.get(&id).map(Box::as_ref)
     }
 
     pub fn client_mut(&mut self, id: ClientId) -> Option<&mut ClientEntry<C>> {
-        self.clients.get_mut(&id)
+        self.clients.get_mut(&id).map(Box::as_mut)
     }
 
     /// A response arrived.
@@ -312,8 +327,12 @@ impl<C, S> Transactions<C, S> {
         };
         if step.transmit == Transmit::Ack && entry.ack.is_none() {
             entry.ack = Some(Bytes::from(ack_for_failure(&entry.request, response).write()));
+            entry.lighten();
             self.settle_client(id, step, false);
         } else {
+            if status >= 200 {
+                entry.lighten();
+            }
             self.settle_client(id, step, true);
         }
         match step.up {
@@ -388,11 +407,11 @@ impl<C, S> Transactions<C, S> {
     }
 
     pub fn server(&self, id: ServerId) -> Option<&ServerEntry<S>> {
-        self.servers.get(&id)
+        self.servers.get(&id).map(Box::as_ref)
     }
 
     pub fn server_mut(&mut self, id: ServerId) -> Option<&mut ServerEntry<S>> {
-        self.servers.get_mut(&id)
+        self.servers.get_mut(&id).map(Box::as_mut)
     }
 
     /// RFC 3261 §8.2.2.2: whether the same request outside a dialog is here already, under another branch.
@@ -417,7 +436,8 @@ impl<C, S> Transactions<C, S> {
             self.remotes.insert((remote_of(&path.flow), Ref::Server(id)));
         }
         self.server_keys.insert(key.clone(), id);
-        self.servers.insert(id, ServerEntry { machine, key, merge, path, request, last: None, to_tag: None, user });
+        let entry = ServerEntry { machine, key, merge, path, request, last: None, to_tag: None, user };
+        self.servers.insert(id, Box::new(entry));
         id
     }
 
@@ -458,6 +478,10 @@ impl<C, S> Transactions<C, S> {
         let bytes = Bytes::from(response.write());
         entry.last = Some((bytes.clone(), status));
         entry.to_tag = response.to().ok().and_then(|to| to.tag().map(str::to_owned));
+        if status >= 200 {
+            // It lingers for up to 32 s, thousands beside it.
+            entry.request.keep_only(&[]);
+        }
         let path = entry.path;
         self.settle_server(id, Step::NOTHING);
         self.transmit(&path, bytes, Label::Response(status), false);

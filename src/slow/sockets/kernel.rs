@@ -44,9 +44,14 @@ pub fn bind(at: SocketAddr, transport: SipTransport) -> io::Result<Listener> {
                 SocketAddr::V4(_) => setsockopt(&socket, sockopt::Ipv4RecvErr, &true)?,
                 SocketAddr::V6(_) => setsockopt(&socket, sockopt::Ipv6RecvErr, &true)?,
             }
-            // The kernel may grant less; that is its limit, not an error.
-            let _ = socket.set_recv_buffer_size(UDP_BUFFER_BYTES);
-            let _ = socket.set_send_buffer_size(UDP_BUFFER_BYTES);
+            // With CAP_NET_ADMIN past the system's net.core.rmem_max, whose default holds some hundred messages; without it,
+            // the kernel may grant less: that is its limit, not an error.
+            if setsockopt(&socket, sockopt::RcvBufForce, &UDP_BUFFER_BYTES).is_err() {
+                let _ = socket.set_recv_buffer_size(UDP_BUFFER_BYTES);
+            }
+            if setsockopt(&socket, sockopt::SndBufForce, &UDP_BUFFER_BYTES).is_err() {
+                let _ = socket.set_send_buffer_size(UDP_BUFFER_BYTES);
+            }
             Ok(Listener::Udp(UdpSocket::from_std(socket.into())))
         }
         SipTransport::Tcp => {

@@ -190,8 +190,14 @@ pub struct Appliance {
 
 impl Appliance {
     pub fn start(binary: &Path, setup: &Setup, ground: &Topology, room: &Path) -> Result<Self> {
+        Appliance::start_with(binary, &setup.toml(ground, room), ground, room)
+    }
+
+    /// With a configuration of the caller's own, which keeps `cdr.jsonl` and `admin.sock` in `room` and answers for
+    /// metrics where `Setup`'s does.
+    pub fn start_with(binary: &Path, toml: &str, ground: &Topology, room: &Path) -> Result<Self> {
         let config = room.join("tandem.toml");
-        std::fs::write(&config, setup.toml(ground, room))?;
+        std::fs::write(&config, toml)?;
         let _ = std::fs::remove_file(room.join("cdr.jsonl"));
         let mut command = command_in(Some(&ground.tandem.name), binary);
         command.arg("run").arg("--config").arg(&config);
