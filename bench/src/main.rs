@@ -11,6 +11,7 @@ mod gate;
 mod growth;
 mod html;
 mod kernel;
+mod lab;
 mod pages;
 mod plot;
 mod progress;
@@ -73,6 +74,7 @@ enum Section {
     Kernel,
     Ceiling,
     Growth,
+    Lab,
 }
 
 impl Section {
@@ -82,6 +84,7 @@ impl Section {
             Section::Kernel => 10,
             Section::Ceiling => 110,
             Section::Growth => 420,
+            Section::Lab => 660,
         })
     }
 
@@ -90,6 +93,7 @@ impl Section {
             Section::Kernel => kernel::run(bench, report),
             Section::Ceiling => ceiling::run(bench, report),
             Section::Growth => growth::run(bench, report),
+            Section::Lab => lab::run(bench, report),
         }
     }
 }
