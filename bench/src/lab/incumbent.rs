@@ -25,11 +25,18 @@ pub struct Rtpengine {
 }
 
 impl Rtpengine {
+    /// Its ports are free afterwards.
+    pub fn end(&mut self) -> Result<()> {
+        self.running.signal(libc::SIGKILL)?;
+        self.running.wait(Duration::from_secs(10)).map(drop)
+    }
+
     pub fn pid(&self) -> u32 {
         self.running.pid()
     }
 
-    pub fn start(ground: &Topology, room: &Path) -> Result<(Self, Vec<Stream>, Vec<Stream>)> {
+    /// What it needs of the ground, once.
+    pub fn prepare(ground: &Topology) -> Result<()> {
         for (port, address) in [("p0", TANDEM_A), ("p1", TANDEM_B)] {
             ground.tandem.address(port, address, 24)?;
             // Nothing but media and some ARP is to be counted.
@@ -37,6 +44,11 @@ impl Rtpengine {
             // The generator's frames are taken by the port's NAPI, which veth runs only for XDP or GRO.
             ground.tandem.run("ethtool", &["-K", port, "gro", "on"])?;
         }
+        Ok(())
+    }
+
+    /// Relayed and converted calls, and their callers' streams.
+    pub fn start(ground: &Topology, room: &Path) -> Result<(Self, Vec<Stream>, Vec<Stream>)> {
         let mut command = command_in(Some(&ground.tandem.name), "taskset");
         command.args(["-c", &SUBJECT_CPU.to_string(), "rtpengine", "--foreground", "--log-stderr", "--log-level=3"]);
         // Table -1: no kernel module; the packets go through user space.

@@ -144,6 +144,7 @@ pub struct Place {
     pub subject: Subject,
     relay: Generator,
     transcode: Option<Generator>,
+    room: PathBuf,
     pub ground: Topology,
 }
 
@@ -160,6 +161,7 @@ impl Place {
                 (Subject::Tandem(Box::new(tandem)), relay, transcode)
             }
             Who::Rtpengine => {
+                Rtpengine::prepare(&ground)?;
                 let (rtpengine, relay, transcode) = Rtpengine::start(&ground, &room)?;
                 (Subject::Rtpengine(rtpengine), relay, transcode)
             }
@@ -178,7 +180,28 @@ impl Place {
             streams => Some(Generator::new(way.clone(), streams, GENERATOR_CPU)?),
         };
         let relay = Generator::new(way, &relay, GENERATOR_CPU)?;
-        Ok(Place { who, subject, relay, transcode, ground })
+        Ok(Place { who, subject, relay, transcode, room, ground })
+    }
+
+    /// After an overload, rtpengine begins anew: a stream whose queue it found full several times (its log: "UDP receive
+    /// queue exceeded 5 times") stays dead for good, and no later trial would be one of all streams. Others go on.
+    pub fn recover(&mut self) -> Result<()> {
+        let Subject::Rtpengine(rtpengine) = &mut self.subject else { return Ok(()) };
+        rtpengine.end()?;
+        pin(&[GENERATOR_CPU, SUBJECT_CPU])?;
+        let started = Rtpengine::start(&self.ground, &self.room);
+        pin(&[GENERATOR_CPU])?;
+        let (rtpengine, relay, transcode) = started?;
+        self.subject = Subject::Rtpengine(rtpengine);
+        self.subject.prefer()?;
+        let way = way(&self.ground)?;
+        self.transcode = Some(Generator::new(way.clone(), &transcode, GENERATOR_CPU)?);
+        self.relay = Generator::new(way, &relay, GENERATOR_CPU)?;
+        // The first packets teach it its peers.
+        for work in [Work::Relay, Work::Transcode] {
+            self.send(work, 10_000.0, Duration::from_millis(100))?;
+        }
+        Ok(())
     }
 
     fn generator(&self, work: Work) -> Result<&Generator> {

@@ -12,7 +12,7 @@ const FIRST_STEP: f64 = 1.1;
 /// Packets a second below which there is nothing to be found.
 const LEAST: f64 = 100.0;
 /// Trials that must pass at the rate that is reported, the one that found it among them.
-const CONFIRMATIONS: usize = 2;
+const CONFIRMATIONS: usize = 3;
 
 #[derive(Clone, Copy, Debug)]
 pub struct Trial {
@@ -95,7 +95,7 @@ fn search(hint: f64, mut trial: impl FnMut(f64) -> Result<Trial>) -> Result<(f64
             passed += 1;
         } else {
             (low, passed) = (low / step, 0);
-            step *= step;
+            step *= RESOLUTION;
         }
     }
     Ok((low, false))
