@@ -63,17 +63,19 @@ pub fn zero_loss(hint: f64, patience: usize, mut trial: impl FnMut(f64) -> Resul
 
 /// The rate, and whether the generator ended first.
 fn search(hint: f64, mut trial: impl FnMut(f64) -> Result<Trial>) -> Result<(f64, bool)> {
-    let (mut low, mut high) = (0.0, f64::INFINITY);
+    // What was asked for, and of the lower one what was really offered.
+    let (mut low, mut high, mut carried) = (0.0, f64::INFINITY, 0.0);
     let mut rate = hint;
     let mut step = FIRST_STEP;
     // A bracket: up or down in growing steps until one passes and one does not.
     while low == 0.0 || high.is_infinite() {
         let seen = trial(rate)?;
         if seen.passes() {
-            low = seen.offered.min(rate);
-            if !seen.kept_pace {
-                return Ok((low, true));
+            // Where a higher rate is known to be too much, a generator that does not keep pace is no limit.
+            if !seen.kept_pace && high.is_infinite() {
+                return Ok((seen.offered.min(rate), true));
             }
+            (low, carried) = (rate, seen.offered.min(rate));
             rate = if high.is_finite() { rate } else { rate * step };
         } else {
             high = rate;
@@ -86,19 +88,26 @@ fn search(hint: f64, mut trial: impl FnMut(f64) -> Result<Trial>) -> Result<(f64
     }
     while high / low > RESOLUTION {
         let middle = (low * high).sqrt();
-        if trial(middle)?.passes() { low = middle } else { high = middle }
+        let seen = trial(middle)?;
+        if seen.passes() {
+            (low, carried) = (middle, seen.offered.min(middle));
+        } else {
+            high = middle;
+        }
     }
     // A rate that passed once by luck steps down, in growing steps, until it passes as often as asked.
     let (mut passed, mut step) = (1, RESOLUTION);
     while passed < CONFIRMATIONS && low > LEAST {
-        if trial(low)?.passes() {
-            passed += 1;
+        let seen = trial(low)?;
+        if seen.passes() {
+            (passed, carried) = (passed + 1, carried.min(seen.offered));
         } else {
-            (low, passed) = (low / step, 0);
+            low /= step;
+            (passed, carried) = (0, low);
             step *= RESOLUTION;
         }
     }
-    Ok((low, false))
+    Ok((carried, false))
 }
 
 #[cfg(test)]
@@ -161,6 +170,16 @@ mod tests {
         })
         .expect("trials do not fail");
         assert!(found.rate <= 5e5 && found.rate > 4.9e5 && !found.by_generator && found.repeated > 3, "{found:?}");
+    }
+
+    #[test]
+    fn what_was_offered_is_reported_not_what_was_asked_for() {
+        let found = zero_loss(5e5, 0, |rate| {
+            let seen = subject(5e5, 1e7)(rate * 0.98)?;
+            Ok(Trial { kept_pace: true, ..seen })
+        })
+        .expect("trials do not fail");
+        assert!(found.rate <= 5e5 && found.rate > 4.8e5, "{found:?}");
     }
 
     #[test]
