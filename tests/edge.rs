@@ -79,7 +79,7 @@ fn packets_go_round_between_slow_path_worker_and_port() {
             io.injected(&mut burst);
             counted[usize::from(id.0)].store(burst.len(), Ordering::SeqCst);
             assert!(burst.iter().all(|p| PacketBuf::port(p) == LOOP));
-            assert_eq!(io.tx(LOOP, &mut burst), 0);
+            assert_eq!(io.tx(LOOP, &mut burst).packets, 0);
             io.rx(LOOP, &mut burst);
             io.rx(NULL, &mut burst);
             assert!(burst.iter().all(|p| PacketBuf::port(p) == LOOP));

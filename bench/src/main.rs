@@ -11,6 +11,7 @@ mod gate;
 mod growth;
 mod html;
 mod kernel;
+mod lab;
 mod pages;
 mod plot;
 mod progress;
@@ -88,6 +89,7 @@ const SECTIONS: &[Section] = &[
     Section { name: "kernel", takes_s: 10, largest: NO_CAPTURE, run: kernel::run },
     Section { name: "ceiling", takes_s: 90, largest: ceiling::largest, run: ceiling::run },
     Section { name: "growth", takes_s: 420, largest: growth::largest, run: growth::run },
+    Section { name: "lab", takes_s: 660, largest: NO_CAPTURE, run: lab::run },
     Section { name: "signalling", takes_s: 270, largest: NO_CAPTURE, run: signalling::run },
 ];
 

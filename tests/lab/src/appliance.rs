@@ -58,6 +58,12 @@ pub struct Setup {
     pub callee_codecs: &'static str,
     pub destinations: Vec<String>,
     pub log: &'static str,
+    /// `adaptive` where others need the core too.
+    pub poll: &'static str,
+    /// Receive and transmit descriptors of each port.
+    pub descriptors: u16,
+    /// Tables of a caller's own, behind the others.
+    pub extra: String,
 }
 
 impl Setup {
@@ -73,6 +79,9 @@ impl Setup {
             callee_codecs: r#"["PCMA", "PCMU"]"#,
             destinations: vec![topology::sip_uri(topology::CALLEE, false)],
             log: "info",
+            poll: "adaptive",
+            descriptors: 1024,
+            extra: String::new(),
         }
     }
 
@@ -86,16 +95,18 @@ impl Setup {
             toml,
             "[node]\nname = \"lab\"\ndrain_s = {}\n\n\
              [dpdk]\nhugepages = false\nmemory_mb = 512\nmbufs = 32767\n\n\
-             [cores]\nworkers = {workers}\nslow = {slow}\npoll = \"adaptive\"\n",
-            self.drain_s
+             [cores]\nworkers = {workers}\nslow = {slow}\npoll = \"{}\"\n",
+            self.drain_s, self.poll
         );
         let a = ground.tandem_address();
         for (index, v4, net) in [(0, a, 1), (1, topology::TANDEM_B, 2)] {
             let _ = write!(
                 toml,
                 "\n[[port]]\nname = \"port{index}\"\ndevice = \"{}\"\nexception = \"tandem{index}\"\n\
-                 addresses = [\"{v4}/24\", \"2001:db8:{net}::10/64\"]\n",
-                self.device.vdev(index, self.workers)
+                 addresses = [\"{v4}/24\", \"2001:db8:{net}::10/64\"]\n\
+                 rx_descriptors = {ring}\ntx_descriptors = {ring}\n",
+                self.device.vdev(index, self.workers),
+                ring = self.descriptors
             );
             if index == 0 && ground.between == Between::TandemBehindNat {
                 let via = topology::INSIDE_ROUTER;
@@ -121,6 +132,7 @@ impl Setup {
             let _ = write!(toml, "\n[[sip.listen]]\naddress = \"{name}\"\n");
         }
         self.trunks(&mut toml);
+        toml.push_str(&self.extra);
         let _ = write!(
             toml,
             "\n[cdr]\nfile = \"{room}/cdr.jsonl\"\n\n[metrics]\nlisten = \"127.0.0.1:9464\"\n\n\

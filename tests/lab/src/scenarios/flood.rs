@@ -120,7 +120,7 @@ fn broken_message(noise: &mut Noise) -> Vec<u8> {
         .to_vec();
     text.truncate(1 + noise.below(text.len() as u64) as usize);
     let at = noise.below(text.len() as u64) as usize;
-    text[at] = noise.next() as u8;
+    text[at] = noise.word() as u8;
     text
 }
 
