@@ -16,8 +16,8 @@ use crate::{
 };
 
 /// Few packets a flow: the device holds each in a buffer of 2.4 KB, and 10,000 flows of many would fill the caches with
-/// buffers. Of four, half are in sequence and half begin a stream anew (`tandem replay run` prints the shares).
-pub const FLOWS: Recipe = Recipe { flows: 10_000, packets: 4, frame_bytes: None };
+/// buffers. Of eight, six are in sequence and two begin a stream anew (`tandem replay run` prints the shares).
+pub const FLOWS: Recipe = Recipe { flows: 10_000, packets: 8, frame_bytes: None };
 
 const MODES: [Mode; 3] = [Mode::Io, Mode::MacSwap, Mode::FiveTupleSwap];
 const JOBS: [(&str, &str, Convert); 2] =
