@@ -59,10 +59,9 @@ fn raw_u64(head: &Head, at: usize) -> u64 {
 /// words, and never swapped. Never 0 for what is not all zero.
 #[inline(always)]
 fn folded(sum: u64) -> u16 {
-    let sum = (sum >> 32) + (sum & 0xffff_ffff);
-    let sum = (sum >> 16) + (sum & 0xffff);
-    let sum = (sum >> 16) + (sum & 0xffff);
-    ((sum >> 16) + (sum & 0xffff)) as u16
+    // A word added to itself with its halves exchanged has in its upper half their sum with the end-around carry.
+    let sum = (sum.wrapping_add(sum.rotate_left(32)) >> 32) as u32;
+    (sum.wrapping_add(sum.rotate_left(16)) >> 16) as u16
 }
 
 /// Where the flow of a frame that looks common is looked up: a frame for us, IPv4 and UDP without options or fragments,

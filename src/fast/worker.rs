@@ -100,6 +100,13 @@ impl Turn {
     }
 }
 
+/// What leaves by a port when the burst has been handled, or when it is full.
+struct Outgoing<B> {
+    packets: Burst<B>,
+    /// Of all of them.
+    bytes: u64,
+}
+
 pub struct Worker<Io: PacketIo> {
     io: Io,
     shared: Shared,
@@ -107,9 +114,8 @@ pub struct Worker<Io: PacketIo> {
     police: Police,
     poll: Poll,
     rx: Burst<Io::Buf>,
-    tx: Vec<Burst<Io::Buf>>,
-    /// Of what lies in `tx`.
-    tx_bytes: Vec<u64>,
+    /// One per port; none is full between packets.
+    tx: Vec<Outgoing<Io::Buf>>,
     punts: Burst<Io::Buf>,
     /// Of the packets in `punts`.
     classes: ArrayVec<PuntClass, BURST>,
@@ -122,8 +128,7 @@ impl<Io: PacketIo> Worker<Io> {
     pub fn new(io: Io, shared: Shared, punt: &Punt, poll: Poll) -> Self {
         let boundary = shared.table.boundaries.worker(usize::from(shared.id.0));
         let police = Police::new(punt, io.ticks_per_second(), io.ticks());
-        let tx: Vec<_> = (0..io.ports()).map(|_| Burst::new()).collect();
-        let tx_bytes = vec![0; tx.len()];
+        let tx = (0..io.ports()).map(|_| Outgoing { packets: Burst::new(), bytes: 0 }).collect();
         Worker {
             io,
             shared,
@@ -132,7 +137,6 @@ impl<Io: PacketIo> Worker<Io> {
             poll,
             rx: Burst::new(),
             tx,
-            tx_bytes,
             punts: Burst::new(),
             classes: ArrayVec::new(),
             #[cfg(test)]
@@ -237,20 +241,21 @@ impl<Io: PacketIo> Worker<Io> {
 
     #[inline]
     fn send(&mut self, out: usize, buf: Io::Buf) {
-        if self.tx[out].is_full() {
+        let outgoing = &mut self.tx[out];
+        outgoing.bytes += buf.total_len() as u64;
+        outgoing.packets.push(buf);
+        if outgoing.packets.is_full() {
             self.flush(out);
         }
-        self.tx_bytes[out] += buf.total_len() as u64;
-        self.tx[out].push(buf);
     }
 
     fn flush(&mut self, out: usize) {
-        let burst = &mut self.tx[out];
-        if burst.is_empty() {
+        let outgoing = &mut self.tx[out];
+        if outgoing.packets.is_empty() {
             return;
         }
-        let (packets, bytes) = (burst.len() as u64, std::mem::take(&mut self.tx_bytes[out]));
-        let refused = self.io.tx(PortId(out as u8), burst);
+        let (packets, bytes) = (outgoing.packets.len() as u64, std::mem::take(&mut outgoing.bytes));
+        let refused = self.io.tx(PortId(out as u8), &mut outgoing.packets);
         let counters = &self.shared.counters;
         counters.add(out, PortCounter::TxPackets, packets - refused.packets as u64);
         counters.add(out, PortCounter::TxBytes, bytes - refused.bytes);

@@ -21,7 +21,13 @@ mod sink;
 mod subject;
 mod usage;
 
+use std::path::Path;
+
 use anyhow::{Context, Result, ensure};
+use nix::{
+    sched::{sched_getaffinity, sched_setaffinity},
+    unistd::Pid,
+};
 use tandem_lab::cleanup;
 
 use crate::{Bench, report::Report};
@@ -31,7 +37,15 @@ pub fn run(bench: &Bench, report: &mut Report) -> Result<()> {
     let cpus = std::thread::available_parallelism()?.get();
     ensure!(cpus >= 2, "the lab needs two CPUs: one for the subject, one for the generator");
     cleanup::sweep_leftovers();
-    let found = rates::run(bench, &tandem, report)?;
-    delay::run(bench, &tandem, &found, report)?;
-    cost::run(bench, &tandem, report)
+    // The generator keeps to its core; what comes after this section may have them all again.
+    let all = sched_getaffinity(Pid::from_raw(0))?;
+    let result = measure(bench, &tandem, report);
+    sched_setaffinity(Pid::from_raw(0), &all)?;
+    result
+}
+
+fn measure(bench: &Bench, tandem: &Path, report: &mut Report) -> Result<()> {
+    let found = rates::run(bench, tandem, report)?;
+    delay::run(bench, tandem, &found, report)?;
+    cost::run(bench, tandem, report)
 }
