@@ -33,7 +33,7 @@ lab_packages=(
     sip-tester baresip-core libspandsp2
     iproute2 iputils-ping nftables ethtool util-linux procps
 )
-# … and those that say whether the packet rate fell: testpmd and callgrind.
-rate_packages=(dpdk-dev valgrind)
-# … and those that the benchmarks need beside them: the incumbent, and libraries that convert G.711.
-bench_packages=("${rate_packages[@]}" rtpengine-daemon libspandsp2 libavcodec59 git)
+# … and those that say whether the packet rate fell, and test what the benchmarks compare with: testpmd, callgrind, FFmpeg.
+rate_packages=(dpdk-dev valgrind libavcodec59)
+# … and those that the benchmarks need beside them: the incumbent, and the commit that a report names.
+bench_packages=("${rate_packages[@]}" rtpengine-daemon git)

@@ -39,7 +39,7 @@ type Transcode = unsafe extern "C" fn(*mut c_void, *mut u8, *const u8, c_int) ->
 
 /// libspandsp's G.711 transcoder, μ-law in, A-law out: a loop over its bytes.
 pub struct Spandsp {
-    library: Library,
+    loaded: Library,
     state: *mut c_void,
 }
 
@@ -49,19 +49,19 @@ impl Spandsp {
 
     pub fn load() -> Result<Spandsp> {
         // SAFETY: the library's initialisers do nothing but set up tables.
-        let library = unsafe { Library::new("libspandsp.so.2") }.context("libspandsp2 is not installed")?;
+        let loaded = unsafe { Library::new("libspandsp.so.2") }.context("libspandsp2 is not installed")?;
         // SAFETY: the type is g711_init's in spandsp/g711.h.
         let init: Symbol<unsafe extern "C" fn(*mut c_void, c_int) -> *mut c_void> =
-            unsafe { library.get(b"g711_init\0") }?;
+            unsafe { loaded.get(b"g711_init\0") }?;
         // SAFETY: g711_init allocates the state where it is given none.
         let state = unsafe { init(std::ptr::null_mut(), Self::ULAW) };
         ensure!(!state.is_null(), "g711_init failed");
-        Ok(Spandsp { library, state })
+        Ok(Spandsp { loaded, state })
     }
 
     pub fn converter(&self) -> Result<impl FnMut(&mut [u8], &[u8]) + '_> {
         // SAFETY: the type is g711_transcode's in spandsp/g711.h.
-        let transcode: Symbol<Transcode> = unsafe { self.library.get(b"g711_transcode\0") }?;
+        let transcode: Symbol<Transcode> = unsafe { self.loaded.get(b"g711_transcode\0") }?;
         let transcode = *transcode;
         Ok(move |to: &mut [u8], from: &[u8]| {
             let len = to.len().min(from.len()) as c_int;
@@ -75,7 +75,7 @@ impl Drop for Spandsp {
     fn drop(&mut self) {
         // SAFETY: the type is g711_free's; the state came from g711_init and is not used again.
         unsafe {
-            if let Ok(free) = self.library.get::<unsafe extern "C" fn(*mut c_void) -> c_int>(b"g711_free\0") {
+            if let Ok(free) = self.loaded.get::<unsafe extern "C" fn(*mut c_void) -> c_int>(b"g711_free\0") {
                 free(self.state);
             }
         }
@@ -214,7 +214,7 @@ mod tests {
 
     #[test]
     fn spandsp_converts_as_we_do() {
-        let Ok(spandsp) = Spandsp::load() else { return eprintln!("libspandsp2 is not installed: not compared") };
+        let spandsp = Spandsp::load().expect("scripts/install brings libspandsp2");
         let (codes, ours) = tables();
         let mut theirs = vec![0; 256];
         (spandsp.converter().unwrap())(&mut theirs, &codes);
@@ -223,7 +223,7 @@ mod tests {
 
     #[test]
     fn ffmpeg_converts_nearly_as_we_do() {
-        let Ok(mut ffmpeg) = Ffmpeg::load() else { return eprintln!("libavcodec59 is not installed: not compared") };
+        let mut ffmpeg = Ffmpeg::load().expect("scripts/install brings libavcodec59");
         let (codes, ours) = tables();
         let mut theirs = vec![0; 256];
         for _ in 0..3 {

@@ -4,7 +4,8 @@
 //! simulated ports: the count repeats, so its margin is small. It knows no AVX-512, so the conversion's AVX2 path is
 //! counted. And the ratio of tandem to testpmd's 5tswap over the same capture, in rounds: it varies with whatever else the
 //! machine does, so the best of the rounds is held against a floor that lies well below the median of those that were
-//! recorded. No rate and no time fails a build. Ordinary pages are used, by both: the ratio is then the same kind of figure on every machine.
+//! recorded. No rate and no time fails a build. Ordinary pages are used, by both: the ratio is then the same kind of
+//! figure on every machine.
 //!
 //! Each check says passed, failed or skipped on a line of its own, and the last line counts them: `scripts/test` reads
 //! that.

@@ -24,7 +24,6 @@ mod worker;
 
 use std::{
     fs,
-    io::Write as _,
     path::{Path, PathBuf},
     process::ExitCode,
     time::{Duration, Instant},
@@ -149,7 +148,7 @@ fn run(arguments: &Arguments) -> Result<()> {
             Ok(())
         }
         Some(Command::Gate(gate)) => {
-            wait_for_signals()?;
+            cleanup::wait_for_signals()?;
             gate::run(gate, bench(arguments)?)
         }
         None => measure(arguments),
@@ -204,7 +203,7 @@ fn bench(arguments: &Arguments) -> Result<Bench> {
 
 fn measure(arguments: &Arguments) -> Result<()> {
     ensure!(sys::is_root(), "huge pages and network namespaces need root");
-    wait_for_signals()?;
+    cleanup::wait_for_signals()?;
     let bench = bench(arguments)?;
     let sections = arguments.sections();
     fs::create_dir_all(bench.captures()).with_context(|| format!("cannot make {}", bench.out.display()))?;
@@ -250,18 +249,6 @@ fn show(path: &Path) -> Result<()> {
     let page = path.with_extension("html");
     fs::write(&page, html::page(&report))?;
     println!("\n{}", page.display());
-    Ok(())
-}
-
-/// SIGINT, SIGTERM and SIGHUP end everything that was started and laid, then the benchmark.
-fn wait_for_signals() -> Result<()> {
-    let mut signals = signal_hook::iterator::Signals::new([libc::SIGINT, libc::SIGTERM, libc::SIGHUP])?;
-    std::thread::spawn(move || {
-        if let Some(signal) = signals.forever().next() {
-            let _ = writeln!(std::io::stderr(), "\ninterrupted: cleaning up");
-            cleanup::sweep_and_exit(128 + signal);
-        }
-    });
     Ok(())
 }
 

@@ -156,7 +156,6 @@ fn is_silent_avx2(quiet: Quiet, payload: &[u8]) -> bool {
 
 // `vpermi2b` looks up 128 entries in two registers by the index's low seven bits and ignores the sign bit: the whole
 // conversion but for putting the sign back.
-
 //
 // `vpdpbusd` adds four bytes, each times a weight, to a 32-bit lane. With weights of ±1 on every other byte one register
 // gathers the high bytes of the words, new less old, and another the low ones.

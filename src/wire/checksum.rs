@@ -67,12 +67,6 @@ impl Delta {
         self.0 = (self.0 & 0xffff) + (self.0 >> 16);
     }
 
-    /// The sum of the changes, to be added to what a checksum complements.
-    #[inline]
-    pub fn folded(self) -> u16 {
-        fold(self.0)
-    }
-
     /// The checksum after the change. Exactly as wrong as it was before, if it was wrong.
     #[inline]
     pub fn apply(self, checksum: u16) -> u16 {

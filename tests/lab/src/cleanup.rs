@@ -5,6 +5,7 @@
 
 use std::{
     collections::BTreeSet,
+    io::Write as _,
     sync::{Mutex, MutexGuard},
     time::Duration,
 };
@@ -51,6 +52,19 @@ pub fn namespace_made(name: &str) -> Result<()> {
 
 pub fn namespace_gone(name: &str) {
     registry().namespaces.remove(name);
+}
+
+/// SIGINT, SIGTERM and SIGHUP end everything that was started and laid, then the program.
+pub fn wait_for_signals() -> Result<()> {
+    let mut signals = signal_hook::iterator::Signals::new([libc::SIGINT, libc::SIGTERM, libc::SIGHUP])?;
+    std::thread::spawn(move || {
+        if let Some(signal) = signals.forever().next() {
+            // Whoever read our output may have been interrupted with us: that must not keep us from cleaning up.
+            let _ = writeln!(std::io::stderr(), "\ninterrupted: cleaning up");
+            sweep_and_exit(128 + signal);
+        }
+    });
+    Ok(())
 }
 
 /// Ends every child, removes every namespace, and leaves. For the signal thread.

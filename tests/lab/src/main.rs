@@ -3,7 +3,7 @@
 //! `scripts/test lab`, `scripts/demo` and `scripts/lab` call this. The main thread runs scenarios; one thread waits for
 //! signals and cleans up; taps and talkers have a thread each. Nothing is left behind, however it ends.
 
-use std::{io::Write as _, path::PathBuf, process::ExitCode};
+use std::{path::PathBuf, process::ExitCode};
 
 use anyhow::{Context, Result, ensure};
 use clap::{Parser, Subcommand, ValueEnum};
@@ -93,7 +93,7 @@ fn run(arguments: &Arguments) -> Result<bool> {
         return Ok(true);
     }
     ensure!(sys::is_root(), "the laboratory makes network namespaces and must run as root");
-    wait_for_signals()?;
+    cleanup::wait_for_signals()?;
     cleanup::sweep_leftovers();
     let frame = frame(arguments)?;
     match &arguments.command {
@@ -123,17 +123,4 @@ fn frame(arguments: &Arguments) -> Result<Frame> {
         out: arguments.out.canonicalize()?,
         tables: Tables::load()?,
     })
-}
-
-/// SIGINT, SIGTERM and SIGHUP end everything that was started and laid, then the laboratory.
-fn wait_for_signals() -> Result<()> {
-    let mut signals = signal_hook::iterator::Signals::new([libc::SIGINT, libc::SIGTERM, libc::SIGHUP])?;
-    std::thread::spawn(move || {
-        if let Some(signal) = signals.forever().next() {
-            // Whoever read our output may have been interrupted with us: that must not keep us from cleaning up.
-            let _ = writeln!(std::io::stderr(), "\ninterrupted: cleaning up");
-            cleanup::sweep_and_exit(128 + signal);
-        }
-    });
-    Ok(())
 }
