@@ -280,6 +280,8 @@ mod tests {
         assert_eq!(pages(&["--section", "kernel"]), 0);
         // A million buffers of 2.4 KB are 1,130 pages of 2 MiB.
         assert!((1_130..2_048).contains(&pages(&[])), "{}", pages(&[]));
-        assert!(pages(&["--section", "ceiling"]) < pages(&["--most-flows", "100000"]));
+        let (ceiling, growth) = (pages(&["--section", "ceiling"]), pages(&["--section", "growth"]));
+        assert!(0 < ceiling && ceiling < growth);
+        assert_eq!(pages(&["--section", "ceiling,growth"]), growth);
     }
 }

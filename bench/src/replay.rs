@@ -3,8 +3,10 @@
 
 use std::{
     fs::File,
+    io::{BufRead, BufReader, Write},
     path::{Path, PathBuf},
-    process::Stdio,
+    process::{Child, ChildStdin, Command, Stdio},
+    sync::mpsc,
     time::Duration,
 };
 
@@ -14,7 +16,11 @@ use tandem::replay::{
     capture::{self, Writer},
     sessions,
 };
-use tandem_lab::process::{self, Running};
+use tandem_lab::{
+    cleanup,
+    process::{self, Running},
+    sys,
+};
 
 use crate::{
     Bench,
@@ -113,25 +119,34 @@ impl Capture {
     pub fn tandem(&self, bench: &Bench, convert: Convert, workers: usize, window: Duration) -> Result<Outcome> {
         let log = bench.out.join("replay.log");
         let answer = bench.out.join("replay.json");
+        let mut command = self.command(bench, convert, workers);
+        command.args(["--seconds", &window.as_secs().to_string()]);
+        let status = run_to_end(command, &answer, &log, Duration::from_secs(120))?;
+        if !status.success() {
+            bail!("`tandem replay run` failed: {}", tail(&log));
+        }
+        self.outcome(&std::fs::read_to_string(&answer)?)
+    }
+
+    fn command(&self, bench: &Bench, convert: Convert, workers: usize) -> Command {
         let mut command = process::command_in(None, &bench.tandem);
         command.args(["--json", "replay", "run"]).arg(&self.path);
         command.args(["--convert", if convert == Convert::MuToA { "mu-to-a" } else { "none" }]);
         let cpus: Vec<String> = bench.cpus[..workers].iter().map(usize::to_string).collect();
         command.args(["--cpus", &cpus.join(",")]);
         command.args(["--main-cpu", &bench.main_cpu.to_string()]);
-        command.args(["--seconds", &window.as_secs().to_string()]);
         if !bench.huge {
             command.arg("--no-huge");
         }
         // Where it puts the parts of a capture that several workers share: with what is ours, should it be killed.
         command.env("TMPDIR", bench.captures());
-        let status = run_to_end(command, &answer, &log, Duration::from_secs(120))?;
-        if !status.success() {
-            bail!("`tandem replay run` failed: {}", tail(&log));
-        }
-        let text = std::fs::read_to_string(&answer)?;
+        command
+    }
+
+    /// What `replay run` reported, if it is all accounted for.
+    fn outcome(&self, text: &str) -> Result<Outcome> {
         let outcome: Outcome =
-            serde_json::from_str(&text).with_context(|| format!("`tandem replay run` printed: {text}"))?;
+            serde_json::from_str(text).with_context(|| format!("`tandem replay run` printed: {text}"))?;
         ensure!(
             outcome.forwarded == outcome.received && outcome.forwarded > 0,
             "tandem received {} packets and forwarded {}: {text}",
@@ -140,6 +155,90 @@ impl Capture {
         );
         ensure!(outcome.flows == self.recipe.flows as u64, "tandem provisioned {} flows: {text}", outcome.flows);
         Ok(outcome)
+    }
+}
+
+/// A tandem that replays in turns with others on its core: stopped (SIGSTOP) while it does not measure.
+pub struct Parked<'a> {
+    capture: &'a Capture,
+    child: Child,
+    requests: Option<ChildStdin>,
+    answers: mpsc::Receiver<String>,
+    log: PathBuf,
+}
+
+/// Loading a capture and provisioning its flows; a window.
+const ANSWER: Duration = Duration::from_secs(60);
+
+impl<'a> Parked<'a> {
+    /// One worker; `name` tells its log from those of others.
+    pub fn start(capture: &'a Capture, bench: &Bench, convert: Convert, name: &str) -> Result<Parked<'a>> {
+        let log = bench.out.join(format!("replay-{name}.log"));
+        let mut command = capture.command(bench, convert, 1);
+        command.arg("--on-request").stdin(Stdio::piped()).stdout(Stdio::piped());
+        command.stderr(File::create(&log).with_context(|| format!("cannot write {}", log.display()))?);
+        let mut child = cleanup::start_child(|| command.spawn()).context("tandem could not be started")?;
+        let requests = child.stdin.take();
+        let output = child.stdout.take().context("tandem has no output")?;
+        // A thread, so that a tandem that says nothing is given up; it ends with tandem's output.
+        let (tell, answers) = mpsc::channel();
+        std::thread::spawn(move || {
+            for line in BufReader::new(output).lines().map_while(Result::ok) {
+                if tell.send(line).is_err() {
+                    return;
+                }
+            }
+        });
+        let mut parked = Parked { capture, child, requests, answers, log };
+        // The first answer comes when everything is loaded and runs.
+        parked.ask(Duration::from_millis(1))?;
+        parked.signal(libc::SIGSTOP)?;
+        Ok(parked)
+    }
+
+    /// Mpps over `window`, after `warm_up`.
+    pub fn measure(&mut self, warm_up: Duration, window: Duration) -> Result<f64> {
+        self.signal(libc::SIGCONT)?;
+        self.ask(warm_up)?;
+        let mpps = self.ask(window)?;
+        self.signal(libc::SIGSTOP)?;
+        Ok(mpps)
+    }
+
+    /// Its report.
+    pub fn finish(mut self) -> Result<Outcome> {
+        self.signal(libc::SIGCONT)?;
+        self.requests = None;
+        let mut text = String::new();
+        while let Ok(line) = self.answers.recv_timeout(ANSWER) {
+            text += &line;
+        }
+        let status = self.child.wait()?;
+        ensure!(status.success(), "`tandem replay run` failed: {}", tail(&self.log));
+        self.capture.outcome(&text)
+    }
+
+    fn ask(&mut self, window: Duration) -> Result<f64> {
+        let gone = || format!("tandem is gone: {}", tail(&self.log));
+        let requests = self.requests.as_mut().with_context(gone)?;
+        writeln!(requests, "{}", window.as_millis()).with_context(gone)?;
+        let answer = self.answers.recv_timeout(ANSWER).with_context(gone)?;
+        answer.parse().with_context(|| format!("`tandem replay run` printed: {answer}"))
+    }
+
+    fn signal(&self, signal: i32) -> Result<()> {
+        Ok(sys::signal(self.child.id(), signal)?)
+    }
+}
+
+impl Drop for Parked<'_> {
+    fn drop(&mut self) {
+        if matches!(self.child.try_wait(), Ok(None)) {
+            // It takes a process that is stopped, too.
+            let _ = self.child.kill();
+            let _ = self.child.wait();
+        }
+        cleanup::child_ended(self.child.id());
     }
 }
 
