@@ -185,24 +185,18 @@ impl Mbuf {
         self.header_mut().ol_flags = flags;
     }
 
-    /// The IPv4 header's checksum as the device saw it.
-    #[inline]
-    pub fn rx_ip_checksum(&self) -> Checksum {
-        match self.ol_flags() & ffi::TD_RX_IP_CKSUM_MASK {
-            ffi::TD_RX_IP_CKSUM_GOOD => Checksum::Good,
-            ffi::TD_RX_IP_CKSUM_BAD => Checksum::Bad,
-            _ => Checksum::Unknown,
-        }
+    /// Whether the device saw the IPv4 header's checksum so.
+    #[inline(always)]
+    pub fn rx_ip_checksum_is(&self, seen: Checksum) -> bool {
+        let flags = self.ol_flags() & ffi::TD_RX_IP_CKSUM_MASK;
+        is_seen(seen, flags == ffi::TD_RX_IP_CKSUM_GOOD, flags == ffi::TD_RX_IP_CKSUM_BAD)
     }
 
-    /// The UDP checksum as the device saw it.
-    #[inline]
-    pub fn rx_l4_checksum(&self) -> Checksum {
-        match self.ol_flags() & ffi::TD_RX_L4_CKSUM_MASK {
-            ffi::TD_RX_L4_CKSUM_GOOD => Checksum::Good,
-            ffi::TD_RX_L4_CKSUM_BAD => Checksum::Bad,
-            _ => Checksum::Unknown,
-        }
+    /// Whether the device saw the UDP checksum so.
+    #[inline(always)]
+    pub fn rx_l4_checksum_is(&self, seen: Checksum) -> bool {
+        let flags = self.ol_flags() & ffi::TD_RX_L4_CKSUM_MASK;
+        is_seen(seen, flags == ffi::TD_RX_L4_CKSUM_GOOD, flags == ffi::TD_RX_L4_CKSUM_BAD)
     }
 
     /// Asks the device to fill in checksums. Replaces what was asked before.
@@ -251,6 +245,15 @@ impl Mbuf {
         let raw = self.raw;
         std::mem::forget(self);
         raw
+    }
+}
+
+#[inline(always)]
+fn is_seen(seen: Checksum, good: bool, bad: bool) -> bool {
+    match seen {
+        Checksum::Good => good,
+        Checksum::Bad => bad,
+        Checksum::Unknown => !good & !bad,
     }
 }
 

@@ -61,12 +61,8 @@ pub fn classify<B: PacketBuf>(buf: &B, mac: &ethernet::Mac, shared: &Shared) -> 
 #[inline]
 fn classify_v4<B: PacketBuf>(buf: &B, data: &[u8], available: usize, shared: &Shared) -> Arrival {
     let Ok(ip) = ipv4::Packet::new_checked(data, available) else { return Nobody(DropReason::BadIp) };
-    let right = match buf.rx_checks().0 {
-        Checked::Good => true,
-        Checked::Bad => false,
-        Checked::Unknown => ip.verify_checksum(),
-    };
-    if !right {
+    let right = || buf.ip_is(Checked::Good) || ip.verify_checksum();
+    if buf.ip_is(Checked::Bad) || !right() {
         return Nobody(DropReason::IpChecksum);
     }
     let address = shared.table.address_v4(ip.destination());

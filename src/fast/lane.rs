@@ -5,6 +5,8 @@
 //! dropped goes the general way (`arrival`, `relay`), unchanged. So each rule is written once, there, and a test holds
 //! that both ways give the same bytes and the same counters.
 
+use std::hint::black_box;
+
 use super::{
     relay::{HOP_LIMIT, count, off_owner, pseudo_sum, retyped, sound},
     worker::{Shared, Turn},
@@ -29,30 +31,42 @@ const RTP: usize = UDP + udp::HEADER_LEN;
 const HEAD: usize = RTP + rtp::MIN_HEADER_LEN;
 type Head = [u8; HEAD];
 
+/// Bytes as they lie, the first one lowest: one load each, which is why they are not put together from single bytes.
 #[inline(always)]
-fn u16_at(head: &Head, at: usize) -> u16 {
-    u16::from_be_bytes([head[at], head[at + 1]])
+fn raw<const N: usize>(head: &Head, at: usize) -> [u8; N] {
+    // Every `at` here is a constant within the head.
+    head.get(at..).and_then(|rest| rest.first_chunk()).copied().unwrap_or([0; N])
 }
 
-#[inline(always)]
-fn u32_at(head: &Head, at: usize) -> u32 {
-    u32::from_be_bytes([head[at], head[at + 1], head[at + 2], head[at + 3]])
-}
-
-/// Bytes as they lie, the first one lowest.
 #[inline(always)]
 fn raw_u16(head: &Head, at: usize) -> u16 {
-    u16::from_le_bytes([head[at], head[at + 1]])
+    u16::from_le_bytes(raw(head, at))
 }
 
 #[inline(always)]
 fn raw_u32(head: &Head, at: usize) -> u32 {
-    u32::from_le_bytes([head[at], head[at + 1], head[at + 2], head[at + 3]])
+    u32::from_le_bytes(raw(head, at))
 }
 
 #[inline(always)]
 fn raw_u64(head: &Head, at: usize) -> u64 {
-    u64::from(raw_u32(head, at)) | u64::from(raw_u32(head, at + 4)) << 32
+    u64::from_le_bytes(raw(head, at))
+}
+
+#[inline(always)]
+fn u16_at(head: &Head, at: usize) -> u16 {
+    u16::from_be_bytes(raw(head, at))
+}
+
+#[inline(always)]
+fn u32_at(head: &Head, at: usize) -> u32 {
+    u32::from_be_bytes(raw(head, at))
+}
+
+/// The 32-bit halves of a word, added.
+#[inline(always)]
+fn halves(word: u64) -> u64 {
+    (word >> 32) + (word & 0xffff_ffff)
 }
 
 /// RFC 1071 §2 (B): a sum over swapped bytes is the swapped sum. So checksums are summed here as the bytes lie, in wide
@@ -64,51 +78,64 @@ fn folded(sum: u64) -> u16 {
     (sum.wrapping_add(sum.rotate_left(16)) >> 16) as u16
 }
 
-/// Where the flow of a frame that looks common is looked up: a frame for us, IPv4 and UDP without options or fragments,
-/// lengths that agree, RTP version 2 with nothing but its fixed header, for a media port. Changes nothing.
-#[inline(always)]
-pub fn look<B: PacketBuf>(buf: &B, mac: &ethernet::Mac, last: &mut LastAddress, shared: &Shared) -> Option<SlotId> {
-    // EtherType IPv4, version 4, five words of header; then not a fragment (DF may be set), and UDP.
-    const PLAIN: (u64, u64) = bits([0xff, 0xff, 0xff, 0, 0, 0, 0, 0], [8, 0, 0x45, 0, 0, 0, 0, 0]);
-    const WHOLE: (u64, u64) = bits([0xbf, 0xff, 0, 0xff, 0, 0, 0, 0], [0, 0, 0, IPPROTO_UDP, 0, 0, 0, 0]);
-    let data = buf.data();
-    let head: &Head = data.first_chunk()?;
-    let plain = (raw_u64(head, IP - 2) & PLAIN.0) ^ PLAIN.1;
-    let whole = (raw_u64(head, IP + 6) & WHOLE.0) ^ WHOLE.1;
-    // RFC 3550 §5.1: version 2, no padding, no extension, no CSRC. RFC 5761 §4: 192 to 223 would be RTCP.
-    let fixed = head[RTP] ^ 0x80;
-    let rtcp = head[RTP + 1] & 0xe0 == 0xc0;
-    let total = usize::from(u16_at(head, IP + 2));
-    let excess = (data.len() ^ (IP + total))
-        | (buf.total_len() ^ data.len())
-        | (usize::from(u16_at(head, UDP + 4)) + ipv4::MIN_HEADER_LEN) ^ total;
-    let foreign = (raw_u64(head, 0) ^ address(mac)) << 16;
-    if (plain | whole | u64::from(fixed) | excess as u64 | foreign != 0) | rtcp {
-        return None;
+/// What a common frame looks like, in words as they lie: which bits count, and what they are.
+#[derive(Clone, Copy)]
+pub struct Common {
+    /// To this port's address: in the high six bytes.
+    mac: u64,
+    /// EtherType IPv4, version 4, five words of header.
+    plain: (u64, u64),
+    /// Not a fragment (DF may be set); UDP.
+    whole: (u64, u64),
+}
+
+impl Common {
+    pub fn to(mac: &ethernet::Mac) -> Common {
+        let mac = u64::from_le_bytes([0, 0, mac[0], mac[1], mac[2], mac[3], mac[4], mac[5]]);
+        // Known constants would be compared byte by byte, with a load for each.
+        black_box(Common {
+            mac,
+            plain: bits([0xff, 0xff, 0xff, 0, 0, 0, 0, 0], [8, 0, 0x45, 0, 0, 0, 0, 0]),
+            whole: bits([0xbf, 0xff, 0, 0xff, 0, 0, 0, 0], [0, 0, 0, IPPROTO_UDP, 0, 0, 0, 0]),
+        })
     }
-    let right = match buf.rx_checks().0 {
-        Checked::Good => true,
-        Checked::Bad => false,
-        Checked::Unknown => {
-            let sum: u64 = (0..5).map(|word| u64::from(raw_u32(head, IP + 4 * word))).sum();
-            // RFC 1071 §3: all ones, which is 0 in one's complement; a version of 4 keeps it from being all zeros.
-            sum.is_multiple_of(0xffff)
-        }
-    };
-    if !right {
-        return None;
-    }
-    shared.table.slot_id_v4(u32_at(head, IP + 16), u16_at(head, UDP + 2), last)
 }
 
 const fn bits(mask: [u8; 8], value: [u8; 8]) -> (u64, u64) {
     (u64::from_le_bytes(mask), u64::from_le_bytes(value))
 }
 
-/// A MAC in the low six bytes.
+/// Where the flow of a frame that looks common is looked up: a frame for us, IPv4 and UDP without options or fragments,
+/// lengths that agree, RTP version 2 with nothing but its fixed header, for a media port. Changes nothing.
 #[inline(always)]
-fn address(mac: &ethernet::Mac) -> u64 {
-    u64::from_le_bytes([mac[0], mac[1], mac[2], mac[3], mac[4], mac[5], 0, 0])
+pub fn look<B: PacketBuf>(buf: &B, common: &Common, last: &mut LastAddress, shared: &Shared) -> Option<SlotId> {
+    let data = buf.data();
+    let head: &Head = data.first_chunk()?;
+    // EtherType to identification; fragment to the source's first half; both addresses; UDP; RTP's first half.
+    let (first, second) = (raw_u64(head, IP - 2), raw_u64(head, IP + 6));
+    let (addresses, udp, rtp) = (raw_u64(head, IP + 12), raw_u64(head, UDP), raw_u16(head, RTP));
+    let plain = (first & common.plain.0) ^ common.plain.1;
+    let whole = (second & common.whole.0) ^ common.whole.1;
+    // RFC 3550 §5.1: version 2, no padding, no extension, no CSRC. RFC 5761 §4: 192 to 223 would be RTCP.
+    let fixed = u64::from((rtp & 0xff) ^ 0x80);
+    let rtcp = rtp & 0xe000 == 0xc000;
+    let total = usize::from(((first >> 32) as u16).swap_bytes());
+    let udp_len = usize::from(((udp >> 32) as u16).swap_bytes());
+    let excess =
+        (data.len() ^ (IP + total)) | (buf.total_len() ^ data.len()) | (udp_len + ipv4::MIN_HEADER_LEN) ^ total;
+    let foreign = (raw_u64(head, 0) << 16) ^ common.mac;
+    if (plain | whole | fixed | excess as u64 | foreign != 0) | rtcp {
+        return None;
+    }
+    // The header's first six bytes, the next six, the addresses.
+    let sum = (first >> 16) + (second & 0xffff_ffff_ffff) + halves(addresses);
+    // RFC 1071 §3: all ones, which is 0 in one's complement; a version of 4 keeps it from being all zeros.
+    let right = || buf.ip_is(Checked::Good) || sum.is_multiple_of(0xffff);
+    if buf.ip_is(Checked::Bad) || !right() {
+        return None;
+    }
+    let (to, port) = (u32::from_be((addresses >> 32) as u32), u16::from_be((udp >> 16) as u16));
+    shared.table.slot_id_v4(to, port, last)
 }
 
 /// Forwards the frame that `look` liked, if its plan allows it just so; None: nothing was changed, and the general way
@@ -122,7 +149,7 @@ pub fn forward<B: PacketBuf>(
     turn: &Turn,
 ) -> Option<Verdict> {
     let (plan, line) = shared.table.plan_and_state(entry);
-    let udp_good = buf.rx_checks().1 == Checked::Good;
+    let udp_good = buf.udp_is(Checked::Good);
     let (head, frame): (&mut Head, _) = buf.data_mut().split_first_chunk_mut()?;
     let common = plan.flags() & (RTCP | ADMIT_V4 | ANY_PORT | MUTED | OUT_V6 | NO_REMOTE) == ADMIT_V4;
     let known = plan.is_from_v4(u32_at(head, IP + 12), u16_at(head, UDP));
@@ -157,11 +184,10 @@ pub fn forward<B: PacketBuf>(
         0
     } else {
         // RFC 1624 eqn. 3: what was taken out, complemented, and what was put in.
-        let taken = u64::from(!raw_u32(head, IP + 12)) + u64::from(!raw_u32(head, IP + 16));
-        let taken = taken + u64::from(!raw_u32(head, UDP)) + u64::from(!old_type);
-        let put = u64::from(plan.new_sum().to_be()) + u64::from(new_type) + u64::from(difference.to_be());
+        let grown = u64::from(plan.sum_difference().to_be()) + u64::from(difference.to_be());
+        let grown = grown + u64::from(!old_type) + u64::from(new_type);
         // RFC 768: a checksum that comes out as 0 is sent as all ones.
-        match !folded(u64::from(!old_checksum) + taken + put) {
+        match !folded(u64::from(!old_checksum) + grown) {
             0 => 0xffff,
             checksum => checksum,
         }

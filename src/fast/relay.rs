@@ -269,7 +269,7 @@ fn rewrite<B: PacketBuf>(
     }
     // The pseudo-headers differ in their addresses only: length and protocol sum alike in both families (RFC 8200 §8.1).
     delta.replace(datagram.old_sum, plan.new_sum());
-    let by_device = out.offloads.udp_checksum && buf.rx_checks().1 == Checked::Good && datagram.checksum != 0;
+    let by_device = out.offloads.udp_checksum && buf.udp_is(Checked::Good) && datagram.checksum != 0;
     let ip_by_device = out.offloads.ipv4_checksum && !v6;
     let checksum = if by_device {
         pseudo_sum(plan, v6, udp_len)

@@ -13,7 +13,7 @@ use arrayvec::ArrayVec;
 
 use super::{
     arrival::{Arrival, classify},
-    lane::{forward, look},
+    lane::{Common, forward, look},
     police::Police,
     relay::relay,
 };
@@ -113,7 +113,6 @@ pub struct Worker<Io: PacketIo> {
     boundary: Boundary,
     police: Police,
     poll: Poll,
-    rx: Burst<Io::Buf>,
     /// One per port; none is full between packets.
     tx: Vec<Outgoing<Io::Buf>>,
     punts: Burst<Io::Buf>,
@@ -135,7 +134,6 @@ impl<Io: PacketIo> Worker<Io> {
             boundary,
             police,
             poll,
-            rx: Burst::new(),
             tx,
             punts: Burst::new(),
             classes: ArrayVec::new(),
@@ -153,34 +151,42 @@ impl<Io: PacketIo> Worker<Io> {
     pub fn run(&mut self, stop: &AtomicBool) {
         self.boundary.enter();
         let mut idle_turns = 0;
-        let mut before = self.io.ticks();
+        let mut now = self.io.ticks();
         while !stop.load(Ordering::Relaxed) {
-            let handled = self.turn();
+            let handled = self.turn_at(now);
             let after = self.io.ticks();
             let counter = if handled > 0 { LoopCounter::BusyTicks } else { LoopCounter::IdleTicks };
-            self.shared.counters.add_loop(counter, after.wrapping_sub(before));
-            before = after;
+            self.shared.counters.add_loop(counter, after.wrapping_sub(now));
+            now = after;
             idle_turns = if handled > 0 { 0 } else { idle_turns + 1 };
             if idle_turns >= IDLE_TURNS && self.poll == Poll::Adaptive {
                 self.shared.counters.add_loop(LoopCounter::Sleeps, 1);
                 std::thread::sleep(SLEEP);
+                let woken = self.io.ticks();
+                self.shared.counters.add_loop(LoopCounter::IdleTicks, woken.wrapping_sub(now));
+                now = woken;
             }
         }
     }
 
     /// One round over all ports; returns how many packets came.
     pub fn turn(&mut self) -> usize {
+        self.turn_at(self.io.ticks())
+    }
+
+    /// The same where the time is known already.
+    fn turn_at(&mut self, ticks: u64) -> usize {
         self.boundary.pass();
-        let ticks = self.io.ticks();
         self.police.refill(ticks);
         let turn = Turn::at(ticks, self.io.ticks_per_second());
         let mut handled = 0;
         for port in 0..self.tx.len() {
-            self.io.rx(PortId(port as u8), &mut self.rx);
-            if !self.rx.is_empty() {
-                handled += self.rx.len();
+            let mut burst = Burst::new();
+            self.io.rx(PortId(port as u8), &mut burst);
+            if !burst.is_empty() {
+                handled += burst.len();
                 self.shared.counters.add_loop(LoopCounter::Bursts, 1);
-                self.handle(port, &turn);
+                self.handle(port, &mut burst, &turn);
             }
         }
         handled += self.send_injected();
@@ -193,36 +199,21 @@ impl<Io: PacketIo> Worker<Io> {
 
     /// One burst in three passes over its packets, so that their misses overlap: what each is, and its slot asked for;
     /// its entry looked up and asked for; then its verdict.
-    fn handle(&mut self, port: usize, turn: &Turn) {
+    #[inline(never)]
+    fn handle(&mut self, port: usize, burst: &mut Burst<Io::Buf>, turn: &Turn) {
         let mac = self.shared.ports[port].mac;
-        let table = &self.shared.table;
         let mut bytes = 0;
-        let packets = self.rx.len() as u64;
-        for buf in &self.rx {
+        let packets = burst.len() as u64;
+        for buf in burst.iter() {
             buf.prefetch();
         }
-        let mut slots = [SlotId::NONE; BURST];
-        let mut last = LastAddress::default();
-        for (buf, slot) in self.rx.iter().zip(&mut slots) {
-            if let Some(found) = look(buf, &mac, &mut last, &self.shared) {
-                table.prefetch_slot(found);
-                *slot = found;
-            }
-        }
         let mut entries = [EntryId::NONE; BURST];
-        for (slot, entry) in slots.iter().zip(&mut entries).take(self.rx.len()) {
-            if let Some(found) = table.lookup_slot(*slot, FlowClass::Rtp) {
-                table.prefetch_entry(found);
-                *entry = found;
-            }
-        }
+        find(burst, &mac, &self.shared, &mut entries);
         #[cfg(test)]
         if self.long_way {
             entries.fill(EntryId::NONE);
         }
-        // Taken out for the loop: sending from within it needs the rest of `self`.
-        let mut burst = std::mem::take(&mut self.rx);
-        for (mut buf, entry) in burst.drain(..).zip(entries) {
+        for (mut buf, &entry) in burst.drain(..).zip(&entries) {
             bytes += buf.total_len() as u64;
             let short = if entry == EntryId::NONE { None } else { forward(&mut buf, entry, port, &self.shared, turn) };
             let verdict = short.unwrap_or_else(|| general(&mut buf, &mac, port, &self.shared, turn));
@@ -233,7 +224,6 @@ impl<Io: PacketIo> Worker<Io> {
                 Verdict::Drop(reason) => self.shared.counters.dropped(port, reason, 1),
             }
         }
-        self.rx = burst;
         self.flush_punts(port);
         self.shared.counters.add(port, PortCounter::RxPackets, packets);
         self.shared.counters.add(port, PortCounter::RxBytes, bytes);
@@ -285,7 +275,7 @@ impl<Io: PacketIo> Worker<Io> {
     }
 
     fn send_injected(&mut self) -> usize {
-        let mut burst = std::mem::take(&mut self.rx);
+        let mut burst = Burst::new();
         self.io.injected(&mut burst);
         let count = burst.len();
         for buf in burst.drain(..) {
@@ -295,8 +285,28 @@ impl<Io: PacketIo> Worker<Io> {
                 self.send(out, buf);
             }
         }
-        self.rx = burst;
         count
+    }
+}
+
+/// The entries of the packets that the short way may take.
+#[inline(never)]
+fn find<B: PacketBuf>(burst: &Burst<B>, mac: &Mac, shared: &Shared, entries: &mut [EntryId; BURST]) {
+    let table = &*shared.table;
+    let common = Common::to(mac);
+    let mut slots = [SlotId::NONE; BURST];
+    let mut last = LastAddress::default();
+    for (buf, slot) in burst.iter().zip(&mut slots) {
+        if let Some(found) = look(buf, &common, &mut last, shared) {
+            table.prefetch_slot(found);
+            *slot = found;
+        }
+    }
+    for (slot, entry) in slots.iter().zip(entries).take(burst.len()) {
+        if let Some(found) = table.lookup_slot(*slot, FlowClass::Rtp) {
+            table.prefetch_entry(found);
+            *entry = found;
+        }
     }
 }
 

@@ -59,7 +59,7 @@ fn a_worker_sees_one_version_of_a_plan_or_another_never_a_mixture() {
                 for _ in 0..2 {
                     if let Some(entry) = table.lookup(key) {
                         let seen = table.plan(entry);
-                        assert_eq!(seen.words(), plan(seen.version()).encode(), "a torn plan");
+                        assert_eq!(seen.words(), plan(seen.version()).encode(AT.parse().unwrap()), "a torn plan");
                     }
                     boundary.pass();
                 }

@@ -19,7 +19,7 @@ pub struct NextHop {
     pub mac: [u8; 6],
 }
 
-/// One word each: bit 63 says resolved, bits 48–55 the port, bits 0–47 the MAC. So a reader never sees half of one.
+/// One word each: bit 63 says resolved, bits 48–55 the port, bits 0–47 the MAC, its first byte lowest. So a reader never sees half of one.
 #[derive(Debug)]
 pub struct NextHops {
     words: &'static [AtomicU64],
@@ -41,7 +41,7 @@ impl NextHops {
         }
         let word = hop.map_or(0, |h| {
             let m = h.mac;
-            RESOLVED | u64::from(h.port.0) << 48 | u64::from_be_bytes([0, 0, m[0], m[1], m[2], m[3], m[4], m[5]])
+            RESOLVED | u64::from(h.port.0) << 48 | u64::from_le_bytes([m[0], m[1], m[2], m[3], m[4], m[5], 0, 0])
         });
         if let Some(w) = self.words.get(usize::from(id.0)) {
             w.store(word, Ordering::Release);
@@ -54,8 +54,8 @@ impl NextHops {
         if word & RESOLVED == 0 {
             return None;
         }
-        let b = word.to_be_bytes();
-        Some(NextHop { port: PortId(b[1]), mac: [b[2], b[3], b[4], b[5], b[6], b[7]] })
+        let b = word.to_le_bytes();
+        Some(NextHop { port: PortId(b[6]), mac: [b[0], b[1], b[2], b[3], b[4], b[5]] })
     }
 }
 

@@ -10,7 +10,7 @@
 //! | 2 | out source port 16 · out destination port 16, likewise · admitted IPv4 source 32 |
 //! | 3 | session 64 |
 //! | 4–5 | payload-type rules, 16 bits each: in 7 · out 7 · operation 2 |
-//! | 6 | RTP clock in units of 25 Hz, 16 · departing source's port 16 · laws of the rules 16 · sum of the new addresses and ports 16 |
+//! | 6 | RTP clock in units of 25 Hz, 16 · departing source's port 16 · laws of the rules 16 · what the sum of addresses and ports grows by 16 |
 //! | 7 | version 32 · departing IPv4 source 32 |
 //! | 8–9 | admitted IPv6 source |
 //! | 10–11 | out source IPv6 |
@@ -113,7 +113,8 @@ pub const DEPARTING_V6: u16 = 1 << 10;
 const CLOCK_UNIT_HZ: u32 = 25;
 
 impl Plan {
-    pub fn encode(&self) -> PlanWords {
+    /// For a flow that arrives at `local`.
+    pub fn encode(&self, local: SocketAddr) -> PlanWords {
         let mut w = PlanWords::default();
         let mut flags = 0;
         flags |= if self.rtcp { RTCP } else { 0 };
@@ -191,19 +192,25 @@ impl Plan {
             laws |= law << (2 * i);
         }
         let clock = (self.clock_hz / CLOCK_UNIT_HZ).clamp(1, u32::from(u16::MAX));
-        w[6] = u64::from(clock) | u64::from(departing_port) << 16 | laws << 32 | u64::from(self.new_sum()) << 48;
+        w[6] = u64::from(clock)
+            | u64::from(departing_port) << 16
+            | laws << 32
+            | u64::from(self.sum_difference(local)) << 48;
         w[7] |= u64::from(self.version);
         w
     }
 
-    /// One's complement sum of the addresses and ports that the forwarded packet carries.
-    fn new_sum(&self) -> u16 {
-        let mut sum = sum_ip(self.out_source.ip()) + u32::from(self.out_source.port());
-        if let Some(to) = self.out_destination {
-            sum += sum_ip(to.ip()) + u32::from(to.port());
-        }
-        checksum::fold(sum)
+    /// RFC 1624's ~m + m' over the addresses and ports of a packet that comes from the exact admitted source: they are
+    /// the flow's own, so this is the same for all of them. 0 where there is no such source.
+    fn sum_difference(&self, local: SocketAddr) -> u16 {
+        let (Admit::Exact(source), Some(to)) = (self.admit, self.out_destination) else { return 0 };
+        let old = checksum::fold(sum_of(source) + sum_of(local));
+        checksum::fold(u32::from(!old) + sum_of(self.out_source) + sum_of(to))
     }
+}
+
+fn sum_of(at: SocketAddr) -> u32 {
+    sum_ip(at.ip()) + u32::from(at.port())
 }
 
 fn put_v6(w: &mut PlanWords, at: usize, ip: Ipv6Addr) {
@@ -217,6 +224,18 @@ fn sum_ip(ip: IpAddr) -> u32 {
         IpAddr::V4(ip) => checksum::sum_v4(ip.into()),
         IpAddr::V6(ip) => checksum::sum_v6(ip.into()),
     }
+}
+
+#[inline(always)]
+fn rule_at(line: &Line, i: usize) -> Rule {
+    let bits = (line[4 + i / 4].load(Ordering::Relaxed) >> (16 * (i % 4))) as u16;
+    let law = (line[6].load(Ordering::Relaxed) >> (32 + 2 * i)) as u16 & 3;
+    Rule { bits, law }
+}
+
+#[inline(never)]
+fn rule_in_turn(line: &Line, pt: u8) -> Option<Rule> {
+    (1..MAX_PT_RULES).map(|i| rule_at(line, i)).find(|rule| rule.is_for(pt))
 }
 
 /// A worker's reading of a plan: fields are decoded as they are needed.
@@ -363,10 +382,21 @@ impl PlanView {
         u32::from(self.word(6) as u16) * CLOCK_UNIT_HZ
     }
 
-    /// One's complement sum of the forwarded packet's addresses and ports.
+    /// What the one's complement sum of addresses and ports grows by when a packet from the exact admitted source is
+    /// forwarded.
     #[inline]
-    pub fn new_sum(&self) -> u16 {
+    pub fn sum_difference(&self) -> u16 {
         (self.word(6) >> 48) as u16
+    }
+
+    /// One's complement sum of the forwarded packet's addresses and ports.
+    pub fn new_sum(&self) -> u16 {
+        let addresses = if self.has(OUT_V6) {
+            checksum::sum_v6(self.out_source_v6()) + checksum::sum_v6(self.out_destination_v6())
+        } else {
+            checksum::sum_v4(self.out_source_v4()) + checksum::sum_v4(self.out_destination_v4())
+        };
+        checksum::fold(addresses + u32::from(self.out_source_port()) + u32::from(self.out_destination_port()))
     }
 
     /// The rule for an arriving payload type; None: not negotiated.
@@ -374,19 +404,12 @@ impl PlanView {
     pub fn rule(&self, pt: u8) -> Option<Rule> {
         // Most packets are of the first type that was agreed on.
         let first = self.rule_at(0);
-        if first.is_for(pt) { Some(first) } else { self.rule_in_turn(pt) }
+        if first.is_for(pt) { Some(first) } else { rule_in_turn(self.line, pt) }
     }
 
     #[inline(always)]
     fn rule_at(&self, i: usize) -> Rule {
-        let bits = (self.word(4 + i / 4) >> (16 * (i % 4))) as u16;
-        let law = (self.word(6) >> (32 + 2 * i)) as u16 & 3;
-        Rule { bits, law }
-    }
-
-    #[inline(never)]
-    fn rule_in_turn(&self, pt: u8) -> Option<Rule> {
-        (1..MAX_PT_RULES).map(|i| self.rule_at(i)).find(|rule| rule.is_for(pt))
+        rule_at(self.line, i)
     }
 
     /// The admitted source, for listings.
@@ -476,9 +499,14 @@ mod tests {
         }
     }
 
+    const LOCAL: &str = "198.18.1.10:20000";
+
     fn view(plan: &Plan) -> PlanView {
         let words = crate::flow::sync::words(PLAN_WORDS);
-        words.iter().zip(plan.encode()).for_each(|(word, value)| word.store(value, Ordering::Relaxed));
+        words
+            .iter()
+            .zip(plan.encode(LOCAL.parse().unwrap()))
+            .for_each(|(word, value)| word.store(value, Ordering::Relaxed));
         let lines = words.as_chunks().0;
         PlanView::of(&lines[0], &lines[1..], 0)
     }
@@ -548,5 +576,9 @@ mod tests {
         // 198.18 = 0xc612 twice, 2.10 = 0x020a, 2.20 = 0x0214, ports 0x4e22 and 0x1770.
         let sum: u32 = 0xc612 + 0x020a + 0xc612 + 0x0214 + 0x4e22 + 0x1770;
         assert_eq!(view(&p).new_sum(), checksum::fold(sum));
+        // From 198.18.1.20:40000 to 198.18.1.10:20000: 0x0114, 0x9c40, 0x010a and 0x4e20 in the place of the new ones.
+        let old: u32 = 0xc612 + 0x0114 + 0xc612 + 0x010a + 0x9c40 + 0x4e20;
+        let grown = u32::from(checksum::fold(old)) + u32::from(view(&p).sum_difference());
+        assert_eq!(checksum::fold(grown), checksum::fold(sum));
     }
 }

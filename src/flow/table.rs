@@ -17,7 +17,7 @@ use std::{
 };
 
 use super::{
-    memory::prefetch,
+    memory::prefetch_at,
     nexthop::NextHops,
     plan::{LINE_WORDS, Line, Plan, PlanView},
     quiesce::{Boundaries, Mark},
@@ -72,6 +72,8 @@ pub enum TableError {
 #[derive(Debug)]
 pub struct FlowTable {
     addresses: AddressMap,
+    /// By their number.
+    locals: Vec<IpAddr>,
     port_low: u16,
     ports: usize,
     slots: &'static [AtomicU64],
@@ -167,6 +169,7 @@ impl FlowTable {
         let ports = usize::from(port_high.saturating_sub(port_low)) + 1;
         Arc::new(FlowTable {
             addresses: AddressMap::new(addresses),
+            locals: addresses.to_vec(),
             port_low,
             ports,
             slots: memory.slots,
@@ -232,9 +235,7 @@ impl FlowTable {
     /// Asks the cache for a slot.
     #[inline]
     pub fn prefetch_slot(&self, slot: SlotId) {
-        if let Some(word) = self.slots.get(slot.0 as usize) {
-            prefetch(word);
-        }
+        prefetch_at(self.slots, slot.0 as usize);
     }
 
     #[inline]
@@ -252,9 +253,9 @@ impl FlowTable {
     /// Asks the cache for a plan's first line and its state line.
     #[inline]
     pub fn prefetch_entry(&self, id: EntryId) {
-        let [plan, state] = self.entry(id);
-        prefetch(plan);
-        prefetch(state);
+        let (lines, at) = (self.entries.as_flattened(), 2 * id.0 as usize);
+        prefetch_at(lines, at);
+        prefetch_at(lines, at + 1);
     }
 
     #[inline]
@@ -322,7 +323,7 @@ impl Publisher {
         let slot = self.table.slot(key.address, key.port).ok_or(TableError::NoSuchPlace)?;
         let id = EntryId(self.free.pop().ok_or(TableError::Full)?);
         let [line, state] = self.table.entry(id);
-        let encoded = plan.encode();
+        let encoded = plan.encode(SocketAddr::new(self.table.locals[usize::from(key.address.0)], key.port));
         let (narrow, wide) = encoded.split_at(LINE_WORDS);
         for (word, value) in line.iter().zip(narrow) {
             word.store(*value, Ordering::Relaxed);

@@ -39,8 +39,10 @@ pub trait PacketBuf {
     fn grow_front(&mut self, n: usize) -> bool;
     /// Takes `n` bytes off the front; false if there are not as many.
     fn shrink_front(&mut self, n: usize) -> bool;
-    /// IPv4 header checksum and UDP checksum as the device saw them.
-    fn rx_checks(&self) -> (Checked, Checked);
+    /// Whether this is what the device found out about the IPv4 header's checksum.
+    fn ip_is(&self, seen: Checked) -> bool;
+    /// Whether this is what the device found out about the UDP checksum.
+    fn udp_is(&self, seen: Checked) -> bool;
     /// Asks the device to fill in checksums on transmission. The UDP field must hold the pseudo-header's sum.
     fn request_checksums(&mut self, request: ChecksumRequest);
     /// The port it came in on, or, for an injected packet, is to leave from.

@@ -66,8 +66,12 @@ impl PacketBuf for Frame {
         fits
     }
 
-    fn rx_checks(&self) -> (Checked, Checked) {
-        self.checks
+    fn ip_is(&self, seen: Checked) -> bool {
+        self.checks.0 == seen
+    }
+
+    fn udp_is(&self, seen: Checked) -> bool {
+        self.checks.1 == seen
     }
 
     fn request_checksums(&mut self, request: ChecksumRequest) {

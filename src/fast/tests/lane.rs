@@ -5,6 +5,7 @@ use proptest::prelude::*;
 use super::rig::*;
 use crate::{
     base::ids::PortId,
+    fast::lane,
     flow::{
         Plan, PtOp,
         table::{FlowClass, LastAddress},
@@ -95,7 +96,8 @@ fn the_common_packet_takes_the_short_way() {
     let io = rig.io.clone();
     io.arrive(PortId(0), &bytes);
     let buf = io.0.borrow_mut().arriving[0].pop_front().unwrap();
-    let look = super::super::lane::look(&buf, &[2, 0, 0, 0, 1, 0], &mut LastAddress::default(), rig.worker.shared());
+    let look =
+        lane::look(&buf, &lane::Common::to(&[2, 0, 0, 0, 1, 0]), &mut LastAddress::default(), rig.worker.shared());
     let slot = look.expect("not taken");
     assert!(table.lookup_slot(slot, FlowClass::Rtp).is_some());
 }

@@ -37,8 +37,13 @@ impl PacketBuf for Mbuf {
     }
 
     #[inline]
-    fn rx_checks(&self) -> (Checked, Checked) {
-        (checked(self.rx_ip_checksum()), checked(self.rx_l4_checksum()))
+    fn ip_is(&self, seen: Checked) -> bool {
+        self.rx_ip_checksum_is(checksum(seen))
+    }
+
+    #[inline]
+    fn udp_is(&self, seen: Checked) -> bool {
+        self.rx_l4_checksum_is(checksum(seen))
     }
 
     fn request_checksums(&mut self, request: ChecksumRequest) {
@@ -58,11 +63,12 @@ impl PacketBuf for Mbuf {
     }
 }
 
-fn checked(seen: Checksum) -> Checked {
+#[inline(always)]
+fn checksum(seen: Checked) -> Checksum {
     match seen {
-        Checksum::Unknown => Checked::Unknown,
-        Checksum::Good => Checked::Good,
-        Checksum::Bad => Checked::Bad,
+        Checked::Unknown => Checksum::Unknown,
+        Checked::Good => Checksum::Good,
+        Checked::Bad => Checksum::Bad,
     }
 }
 
