@@ -113,6 +113,11 @@ struct Run {
     /// How long to measure, after half a second to warm up
     #[arg(long, default_value_t = 3)]
     seconds: u64,
+
+    /// Measure a window for each line of standard input, as many milliseconds as it says, and print its Mpps; report when
+    /// the input ends: for whoever takes turns with another program on the same core [default: off]
+    #[arg(long, conflicts_with = "seconds")]
+    on_request: bool,
 }
 
 /// Replay a capture once, at its own timing, out of a port
@@ -208,9 +213,9 @@ impl Run {
     fn execute(&self, json: bool) -> Result<Outcome, CliError> {
         use crate::{
             cli::table::Table,
-            replay::run::{Options, Report, run},
+            replay::run::{Options, Report, Window, run, run_windows},
         };
-        let report = run(&Options {
+        let options = Options {
             capture: self.file.clone(),
             sessions: self.common.sessions.clone(),
             convert: self.common.convert,
@@ -218,7 +223,14 @@ impl Run {
             main_cpu: self.common.main_cpu,
             seconds: self.seconds,
             hugepages: !self.common.no_huge,
-        })?;
+        };
+        let report = if self.on_request {
+            let lines = std::io::stdin().lines().map_while(Result::ok);
+            let lengths = lines.map_while(|line| line.trim().parse().ok()).map(std::time::Duration::from_millis);
+            run_windows(&options, lengths, |window: &Window| println!("{:.4}", window.mpps()))?
+        } else {
+            run(&options)?
+        };
         let percent = |shares: &[(&str, f64)]| {
             shares.iter().map(|(name, share)| format!("{name} {:.1} %", share * 100.0)).collect::<Vec<_>>().join(", ")
         };

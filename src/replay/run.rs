@@ -105,8 +105,18 @@ pub struct Memory {
     pub bytes_per_flow: f64,
 }
 
-/// Provisions, replays and counts.
+/// Provisions, replays and counts; measures one window of `options.seconds`.
 pub fn run(options: &Options) -> Result<Report, ReplayError> {
+    run_windows(options, std::iter::once(Duration::from_secs(options.seconds)), |_| ())
+}
+
+/// The same with a window for each of `lengths`, which may wait between them; `tell` hears of each as it ends. The report
+/// is of all of them together.
+pub fn run_windows(
+    options: &Options,
+    lengths: impl Iterator<Item = Duration>,
+    mut tell: impl FnMut(&Window),
+) -> Result<Report, ReplayError> {
     let mut seen = Seen::default();
     capture::read(&options.capture, |frame| seen.look(&frame.bytes))?;
     let flows = match &options.sessions {
@@ -138,7 +148,12 @@ pub fn run(options: &Options) -> Result<Report, ReplayError> {
     let facts = vec![PortFacts { mac: seen.mac(), mtu: ports[0].mtu, offloads: ports[0].tx_offloads }];
     let crew = Crew::start(workers, &launcher, &table, &facts)?;
     thread::sleep(WARM_UP);
-    let window = crew.window(Duration::from_secs(options.seconds));
+    let mut window = Window::default();
+    for length in lengths {
+        let one = crew.window(length);
+        tell(&one);
+        window.add(&one);
+    }
     let counters = crew.stop(&launcher)?;
 
     let sum = |read: &dyn Fn(&WorkerCounters) -> u64| counters.iter().map(read).sum::<u64>();
@@ -159,7 +174,7 @@ pub fn run(options: &Options) -> Result<Report, ReplayError> {
         kernel: Kernel::detect().name(),
         workers: options.cpus.len(),
         seconds: window.seconds,
-        mpps: window.packets as f64 / window.seconds / 1e6,
+        mpps: window.mpps(),
         gbps: window.bytes as f64 * 8.0 / window.seconds / 1e9,
         cycles_per_packet: ticks / window.packets.max(1) as f64,
         received,
@@ -282,10 +297,23 @@ pub(super) struct Crew {
 }
 
 /// What passed in a time.
-pub(super) struct Window {
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Window {
     pub seconds: f64,
     pub packets: u64,
     pub bytes: u64,
+}
+
+impl Window {
+    pub fn mpps(&self) -> f64 {
+        self.packets as f64 / self.seconds / 1e6
+    }
+
+    fn add(&mut self, other: &Window) {
+        self.seconds += other.seconds;
+        self.packets += other.packets;
+        self.bytes += other.bytes;
+    }
 }
 
 impl Crew {
