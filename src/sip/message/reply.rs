@@ -5,6 +5,7 @@ use super::{
     address::NameAddr,
     header::{HeaderName, Headers},
     malformed::MalformedKind,
+    method::Method,
     reason::reason_phrase,
     via::Via,
 };
@@ -57,7 +58,12 @@ pub(super) fn to_malformed(start_line: &str, headers: &Headers, kind: MalformedK
             None => {}
         }
     }
-    Some(Message::response(kind.status(), "", out))
+    // RFC 4475 §3.1.2.18: for a method that is not known, saying so serves the future better than the CSeq's fault.
+    let status = match Method::from(method) {
+        Method::Other(_) if kind == MalformedKind::MethodMismatch => 501,
+        _ => kind.status(),
+    };
+    Some(Message::response(status, "", out))
 }
 
 /// RFC 3261 §8.2.7: without state, the same request must get the same To tag; so it is made of the request.

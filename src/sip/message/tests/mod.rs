@@ -1,11 +1,10 @@
-//! What a message may look like and what it may not. Messages marked with an RFC are that RFC's own.
+//! What a message may look like and what it may not. The torture tests of RFC 4475 and RFC 5118 are in tests/torture/.
 
 mod framer;
-mod ipv6_5118;
+mod ipv6;
+mod malformed;
 mod properties;
 mod reply;
-mod torture_4475_invalid;
-mod torture_4475_valid;
 mod uri;
 mod values;
 
