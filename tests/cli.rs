@@ -44,17 +44,22 @@ fn check_accepts_the_example() {
 
 #[test]
 fn check_tells_each_problem_and_fails() {
-    let path = configuration("bad", &[("dscp = 46 ", "dscp = 64 "), ("prefix = \"49301234\"", "prefx = \"49301234\"")]);
+    let path =
+        configuration("bad", &[("dscp = 46 ", "dscp = 64 "), ("prefix = \"+49301234\"", "prefx = \"+49301234\"")]);
+    // Where the example has them, counted from 1.
+    let written = std::fs::read_to_string(&path).unwrap();
+    let line = |what: &str| 1 + written.lines().position(|line| line.starts_with(what)).unwrap();
+    let (dscp, prefx) = (line("dscp = 64"), line("prefx = "));
     let output = tandem(&["check", path.to_str().unwrap()]);
     let text = out(&output);
     let lines: Vec<&str> = text.lines().collect();
     let file = path.display();
-    assert_eq!(lines[0], format!("{file}:68:8: error: media.dscp: found 64; allowed: an integer, 0 to 63"));
-    assert_eq!(lines[1], format!("{file}:110:1: error: route[1].prefix: found nothing; allowed: a string"));
+    assert_eq!(lines[0], format!("{file}:{dscp}:8: error: media.dscp: found 64; allowed: an integer, 0 to 63"));
+    assert_eq!(lines[1], format!("{file}:{}:1: error: route[1].prefix: found nothing; allowed: a string", prefx - 1));
     assert_eq!(
         lines[2],
         format!(
-            "{file}:111:1: error: route[1].prefx: found an unknown key; allowed: prefix (did you mean that?), or another of prefix, from, to"
+            "{file}:{prefx}:1: error: route[1].prefx: found an unknown key; allowed: prefix (did you mean that?), or another of prefix, from, times, timezone, emergency, called, calling, to"
         )
     );
     assert_eq!(lines[3], format!("{file}: 3 errors"));
@@ -63,7 +68,7 @@ fn check_tells_each_problem_and_fails() {
     let json: serde_json::Value =
         serde_json::from_str(&out(&tandem(&["--json", "check", path.to_str().unwrap()]))).unwrap();
     assert_eq!(json["sound"], false);
-    assert_eq!(json["problems"][0]["place"]["line"], 68);
+    assert_eq!(json["problems"][0]["place"]["line"], dscp);
     assert_eq!(json["problems"][0]["key"], "media.dscp");
     std::fs::remove_file(path).unwrap();
 }
@@ -81,7 +86,8 @@ fn strict_makes_a_warning_fail() {
 fn without_a_tandem_the_askers_say_so() {
     let path = std::env::temp_dir().join(format!("tandem-nobody-{}.sock", std::process::id()));
     let socket = path.to_str().unwrap();
-    for noun in [&["calls"][..], &["calls", "show", "x"], &["flows"], &["ports"], &["drain"], &["status"]] {
+    for noun in [&["calls"][..], &["calls", "show", "x"], &["flows"], &["ports"], &["trunks"], &["drain"], &["status"]]
+    {
         let output = tandem(&[&["--socket", socket], noun].concat());
         assert_eq!(output.status.code(), Some(3), "{noun:?}");
         assert_eq!(
@@ -116,6 +122,76 @@ fn wrong_usage_is_its_own_exit_code() {
     assert_eq!(tandem(&["cals"]).status.code(), Some(2));
     assert!(err(&tandem(&["cals"])).contains("'calls'"));
     assert_eq!(tandem(&["calls", "--limit", "0"]).status.code(), Some(2));
+}
+
+/// What `tandem route` prints for the example. The file is the named test's own.
+fn route(name: &str, arguments: &[&str]) -> (Option<i32>, Vec<String>) {
+    let path = configuration(name, &[]);
+    let arguments = [&["route", "--config", path.to_str().unwrap()], arguments].concat();
+    let output = tandem(&arguments);
+    std::fs::remove_file(path).unwrap();
+    (output.status.code(), out(&output).lines().map(str::to_owned).collect())
+}
+
+#[test]
+fn route_says_which_rule_wins_and_why_not_another() {
+    // A Tuesday at noon.
+    let (code, lines) = route(
+        "route-why",
+        &["0800 555 123", "--from", "office", "--calling", "030123411", "--at", "2024-07-16T10:00:00Z"],
+    );
+    assert_eq!(code, Some(0), "{lines:#?}");
+    assert_eq!(
+        lines,
+        [
+            "called   0800555123 → +49800555123 (normalised) → +493012340 (rewritten)",
+            "calling  030123411 → +4930123411 (normalised) → +493012349 (rewritten)",
+            "from     office",
+            "at       Tue 2024-07-16 10:00 UTC",
+            "route    4",
+            "",
+            " ROUTE  PREFIX       FROM    TIMES                TO       VERDICT",
+            "     4  \"+49800555\"  office  mon-fri 08:00-18:00  office   wins",
+            "     2  \"\"           office  always               carrier  no: the winner's prefix is longer",
+            "",
+            " TRUNK   DESTINATION      CALLED    CALLING",
+            " office  sip:198.18.2.20  03012340  03012349",
+        ]
+    );
+    // In the evening the rule is closed: 18:00 in Berlin is 16:00 UTC in summer.
+    let (_, lines) = route("route-why", &["0800555123", "--from", "office", "--at", "2024-07-16T16:00:00Z"]);
+    assert!(lines.contains(&"route    2".to_owned()), "{lines:#?}");
+    assert!(lines.iter().any(|line| line.ends_with("no: not at this time")), "{lines:#?}");
+    assert!(lines.last().unwrap().ends_with("49800555123  -"), "{lines:#?}");
+}
+
+#[test]
+fn route_as_json_and_its_exit_codes() {
+    let (code, lines) = route("route-json", &["--json", "112", "--from", "office"]);
+    let answer: serde_json::Value = serde_json::from_str(&lines.join("\n")).unwrap();
+    assert_eq!(code, Some(0));
+    assert_eq!((&answer["emergency"], &answer["route"]), (&true.into(), &3.into()));
+    assert_eq!(answer["considered"][0]["verdict"], "wins");
+    assert_eq!(answer["considered"][1]["verdict"], "no_emergency");
+    assert_eq!(answer["destinations"][0]["called"], "112");
+
+    // The carrier reaches the office's numbers only.
+    let (code, lines) = route("route-json", &["tel:+49-40-1", "--from", "carrier"]);
+    assert_eq!(code, Some(1));
+    assert!(lines.contains(&"route    none: the caller gets 404".to_owned()), "{lines:#?}");
+
+    let path = configuration("route-wrong", &[]);
+    for (arguments, told) in [
+        (["112", "--from", "offic"], "there is no trunk \"offic\" in "),
+        (["112", "--from=office", "--at=noon"], "\"noon\" is no time; allowed: as in 2026-12-24T20:00"),
+        (["sip:a b@", "--from", "office"], "\"sip:a b@\" is no URI"),
+    ] {
+        let output = tandem(&[&["route", "--config", path.to_str().unwrap()], &arguments[..]].concat());
+        assert_eq!((output.status.code(), out(&output)), (Some(1), String::new()));
+        assert!(err(&output).contains(told), "{}", err(&output));
+    }
+    assert_eq!(tandem(&["route", "112"]).status.code(), Some(2), "--from is missing");
+    std::fs::remove_file(path).unwrap();
 }
 
 #[test]

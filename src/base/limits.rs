@@ -58,6 +58,20 @@ pub const SIP_UNACKNOWLEDGED: Duration = Duration::from_secs(32);
 pub const SIP_LAST_ANSWER: Duration = Duration::from_secs(2);
 /// Latch candidates that one worker may have waiting for the slow path.
 pub const CANDIDATES_QUEUED: usize = 1_024;
+/// Sources whose messages are counted apart; further ones share one limit while these are active.
+pub const SIP_SOURCES: usize = 16_384;
+/// Sources whose offences are counted at once.
+pub const SIP_OFFENDERS: usize = 16_384;
+/// Sources banned for offences at once.
+pub const SIP_BANS: usize = 65_536;
+/// Networks banned by the operator at once.
+pub const SIP_BANS_OF_OPERATOR: usize = 4_096;
+/// Peers outside the configuration that we sent requests to, and therefore hear, at once.
+pub const SIP_VOUCHED: usize = 4_096;
+/// INVITEs of new calls that wait to be read while the slow path is busy with calls in progress; more get 503.
+pub const SIP_OFFERS_WAITING: usize = 512;
+/// What these may hold in all.
+pub const SIP_OFFERS_BYTES: usize = 4 << 20;
 /// Server transactions at once. Past this, requests outside a dialog get 503 without state; those of calls in progress are
 /// still taken. Over UDP a call leaves two behind, its INVITE's and its BYE's, for 32 s each (RFC 3261 §17.2): this is
 /// some 4,000 calls a second. What lingers has had its final response and holds that alone, about 1 KiB.

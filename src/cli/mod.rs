@@ -3,18 +3,22 @@
 //!
 //! Exit codes: 0 done; 1 refused or wrong (a bad configuration, no such call); 2 wrong usage; 3 no tandem answers.
 
+pub mod bans;
 pub mod calls;
 pub mod check;
 pub mod client;
 pub mod completions;
 pub mod drain;
 pub mod flows;
+pub mod man;
 pub mod plan;
 pub mod ports;
 pub mod replay;
+pub mod route;
 pub mod run;
 pub mod status;
 pub mod table;
+pub mod trunks;
 pub mod version;
 
 use std::{
@@ -69,12 +73,16 @@ pub enum Command {
     Check(check::Check),
     Plan(plan::Plan),
     Calls(calls::Calls),
+    Bans(bans::Bans),
     Flows(flows::Flows),
     Ports(ports::Ports),
+    Trunks(trunks::Trunks),
     Drain(drain::Drain),
     Replay(replay::Replay),
+    Route(route::Route),
     Status(status::Status),
     Completions(completions::Completions),
+    Man(man::Man),
     Version(version::Version),
 }
 
@@ -86,6 +94,11 @@ pub enum CliError {
     Print(#[from] io::Error),
     #[error("cannot write the answer as JSON: {0}")]
     Json(#[from] serde_json::Error),
+    #[error("cannot write the pages to {}: {source}", folder.display())]
+    Pages { folder: PathBuf, source: io::Error },
+    /// It cannot be answered: the configuration is wrong, or lacks what was asked for.
+    #[error("{0}")]
+    Question(String),
     #[error(transparent)]
     Replay(#[from] crate::replay::ReplayError),
 }
@@ -127,12 +140,16 @@ pub fn execute(arguments: &Arguments) -> Result<ExitCode, CliError> {
         Command::Check(check) => check.execute(json)?,
         Command::Plan(plan) => plan.execute(json)?,
         Command::Calls(calls) => calls.execute(&client, json)?,
+        Command::Bans(bans) => bans.execute(&client, json)?,
         Command::Flows(flows) => flows.execute(&client, json)?,
         Command::Ports(ports) => ports.execute(&client, json)?,
+        Command::Trunks(trunks) => trunks.execute(&client, json)?,
         Command::Drain(drain) => drain.execute(&client, json)?,
         Command::Replay(replay) => replay.execute(json)?,
+        Command::Route(route) => route.execute(json)?,
         Command::Status(status) => status.execute(&client, json)?,
         Command::Completions(completions) => completions.execute(),
+        Command::Man(man) => man.execute()?,
         Command::Version(version) => version.execute(json)?,
     };
     print(&outcome.text)?;

@@ -263,8 +263,78 @@ fn completions_name_every_command() {
         let arguments = Arguments::try_parse_from(["tandem", "completions", shell]).unwrap();
         let Command::Completions(completions) = arguments.command else { panic!("not completions") };
         let script = completions.execute().text;
-        for noun in ["run", "check", "plan", "calls", "flows", "ports", "drain", "status", "version"] {
-            assert!(script.contains(noun), "{shell} lacks {noun}");
+        for noun in commands(&Arguments::command()) {
+            assert!(script.contains(noun.get_name()), "{shell} lacks {}", noun.get_name());
         }
     }
+}
+
+#[test]
+fn the_manual_has_a_page_for_every_command() {
+    let man = |arguments: &[&str]| {
+        let arguments = Arguments::try_parse_from([&["tandem", "man"], arguments].concat()).unwrap();
+        let Command::Man(man) = arguments.command else { panic!("not man") };
+        man.execute()
+    };
+    let page = man(&[]).unwrap().text;
+    assert!(page.contains(".TH tandem 1") && page.contains(".SH DESCRIPTION"), "{page}");
+    for noun in Arguments::command().get_subcommands() {
+        // roff writes a hyphen as \-.
+        assert!(page.contains(&format!("tandem\\-{}(1)", noun.get_name())), "tandem.1 lacks {}", noun.get_name());
+    }
+    let folder = std::env::temp_dir().join(format!("tandem-man-{}", std::process::id()));
+    std::fs::create_dir(&folder).unwrap();
+    man(&["--to", folder.to_str().unwrap()]).unwrap();
+    let pages: std::collections::BTreeSet<String> =
+        std::fs::read_dir(&folder).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+    std::fs::remove_dir_all(&folder).unwrap();
+    assert!(pages.contains("tandem.1") && pages.contains("tandem-calls-hangup.1"), "{pages:?}");
+    assert_eq!(pages.len(), commands(&Arguments::command()).len(), "{pages:?}");
+    let nowhere = man(&["--to", "/nowhere/at/all"]).unwrap_err().to_string();
+    assert!(nowhere.starts_with("cannot write the pages to /nowhere/at/all: "), "{nowhere}");
+}
+
+#[test]
+fn trunks_with_their_destinations() {
+    let named = |name: &str, count| Named { name: name.into(), count };
+    let to = |uri: &str, up, for_s, calls| admin::DestinationRow {
+        uri: uri.into(),
+        priority: 1,
+        weight: 10,
+        up,
+        for_s,
+        changes: 2,
+        calls,
+    };
+    let carrier = admin::TrunkRow {
+        name: "carrier".into(),
+        calls_in: 3,
+        calls_out: 12,
+        policy: "weighted".into(),
+        limits: vec![named("max_calls", 30), named("calls_per_second", 5)],
+        refused: vec![named("in max_calls", 7)],
+        destinations: vec![
+            to("sip:192.0.2.1", Some(true), None, 12),
+            to("sip:192.0.2.2", Some(false), Some(187), 0),
+            to("sip:192.0.2.3", None, None, 0),
+        ],
+    };
+    let office = admin::TrunkRow { name: "office".into(), policy: "order".into(), ..admin::TrunkRow::default() };
+    assert_eq!(
+        trunks::listing(&Listing { total: 2, rows: vec![carrier, office] }),
+        r"
+ TRUNK    IN  OUT  LIMITS                            POLICY
+ carrier   3   12  max_calls 30, calls_per_second 5  weighted
+ office    0    0  -                                 order
+
+ TRUNK    DESTINATION    PRIORITY  WEIGHT  STATE   FOR  CHANGES  CALLS
+ carrier  sip:192.0.2.1         1      10  up        -        2     12
+ carrier  sip:192.0.2.2         1      10  down   3:07        2      0
+ carrier  sip:192.0.2.3         1      10  -         -        2      0
+
+carrier refused: in max_calls 7
+2 trunks
+"
+        .trim_start_matches('\n')
+    );
 }

@@ -34,6 +34,16 @@ pub enum Kind {
         min: usize,
         max: usize,
     },
+    /// One value, or a list of at least so many of them.
+    OneOrMore {
+        of: &'static Kind,
+        min: usize,
+    },
+    /// A list whose entries are strings or tables; the string stands for a table with its first key alone.
+    TextsOrTables {
+        min: usize,
+        max: usize,
+    },
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -87,6 +97,12 @@ impl Kind {
             Kind::List { of, min, max } => {
                 format!("a list of {} values, each {}", count(*min, *max), of.describe())
             }
+            Kind::OneOrMore { of, min } => {
+                format!("{}, or a list of {} of them", of.describe(), count(*min, MANY))
+            }
+            Kind::TextsOrTables { min, max } => {
+                format!("a list of {} values, each a string or a table", count(*min, *max))
+            }
         }
     }
 }
@@ -103,8 +119,12 @@ const MANY: usize = usize::MAX;
 const TEXT: Kind = Kind::Text(false);
 const DESCRIPTORS: Kind = Kind::Integer { min: 64, max: 32_768 };
 const RATE: Kind = Kind::Integer { min: 1, max: u32::MAX as i64 };
+const CALL_RATE: Kind = Kind::Integer { min: 1, max: 100_000 };
 const COUNT: Kind = Kind::Integer { min: 1, max: 10_000_000 };
 const PORT: Kind = Kind::Integer { min: 1, max: u16::MAX as i64 };
+const PREFIXES: Kind = Kind::OneOrMore { of: &Kind::Text(true), min: 0 };
+const STRIP: Kind = Kind::Integer { min: 0, max: 32 };
+const SHARE: Kind = Kind::Integer { min: 0, max: u16::MAX as i64 };
 const SOME_NAMES: Kind = Kind::List { of: &TEXT, min: 0, max: MANY };
 
 const fn required(path: &'static str, kind: Kind, meaning: &'static str) -> Key {
@@ -178,6 +198,26 @@ pub const KEYS: &[Key] = &[
     key("sip.t1_ms", Kind::Integer { min: 50, max: 5_000 }, "500", "RFC 3261 T1, the estimate of the round-trip time"),
     key("sip.ring_s", Kind::Integer { min: 1, max: 3_600 }, "120", "an INVITE without final answer for so long goes to the next destination, or gets 408"),
     key("sip.max_calls", COUNT, "10000", "calls in progress at once; one more gets 503"),
+    key("sip.timezone", TEXT, "\"UTC\"", "where the clock of route.times hangs, by IANA name: Europe/Berlin"),
+
+    key("sip.protection", Kind::Table, "defaults", "limits, scanners and bans: who may send SIP, and how much; messages past it are dropped in silence"),
+    key("sip.protection.enabled", Kind::Boolean, "true", "false limits, looks for and bans nobody"),
+    key("sip.protection.source_per_s", RATE, "10", "messages per second of one source that is no trunk: an IPv4 address or an IPv6 /64"),
+    key("sip.protection.source_burst", RATE, "40", "messages that such a source may send at once, after a pause"),
+    key("sip.protection.strangers_per_s", RATE, "1000", "messages per second of all sources together that are no trunk"),
+    key("sip.protection.trunk_per_s", Kind::Integer { min: 0, max: u32::MAX as i64 }, "0", "messages per second of one address of a trunk; 0: no limit"),
+    key("sip.protection.ban_after", Kind::Integer { min: 0, max: 1_000_000 }, "20", "offences within ban_window_s after which a source that is no trunk is banned; 0: never"),
+    key("sip.protection.ban_window_s", Kind::Integer { min: 1, max: 86_400 }, "60", "seconds within which offences add up"),
+    key("sip.protection.ban_s", Kind::Integer { min: 1, max: 31_536_000 }, "3600", "seconds that a ban lasts"),
+    key("sip.protection.scanners", Kind::List { of: &TEXT, min: 0, max: 256 }, "[\"friendly-scanner\", \"friendly-request\", \"sipvicious\", \"sipcli\", \"sip-scan\", \"sipscan\", \"sipsak\", \"sundayddr\", \"pplsip\", \"VaxSIPUserAgent\", \"VaxIPUserAgent\", \"siparmyknife\"]", "what scanners write into User-Agent, From, To or Contact, compared without case; not looked for in what trunks send"),
+    key("sip.session_timer", Kind::Table, "defaults", "how long a call may go without a sign of life (RFC 4028)"),
+    key("sip.session_timer.mode", Kind::OneOf(&["off", "accept", "request"]), "\"accept\"", "accept: where the peer asks for a session timer; request: tandem asks for one in each call"),
+    key("sip.session_timer.expires_s", Kind::Integer { min: 90, max: 86_400 }, "1800", "the session interval that tandem asks for"),
+    key("sip.session_timer.min_se_s", Kind::Integer { min: 90, max: 86_400 }, "90", "the shortest session interval that tandem takes; a shorter one gets 422"),
+    key("sip.overload", Kind::Table, "defaults", "what the slow path does when it is late: calls in progress go first, new ones are refused"),
+    key("sip.overload.late_ms", Kind::Integer { min: 0, max: 10_000 }, "50", "new calls get 503 as far as messages or timers are later than this; 0: never"),
+    key("sip.overload.retry_after_s", Kind::Integer { min: 1, max: 3_600 }, "5", "when the caller may come again, in that 503"),
+    key("sip.dns", Kind::List { of: &Kind::Socket, min: 0, max: 8 }, "[]", "DNS servers for destinations that are host names; none: those of this machine"),
 
     key("trunk", Kind::Tables { min: 0, max: 4_096 }, "none", "one `[[trunk]]` per peer"),
     required("trunk.name", TEXT, "routes refer to the trunk by this name"),
@@ -185,12 +225,54 @@ pub const KEYS: &[Key] = &[
     required("trunk.address", TEXT, "name of the `[[address]]` that signals with this trunk; must be in sip.listen"),
     key("trunk.media", SOME_NAMES, "[trunk.address]", "names of the `[[address]]`es that carry its media, used in turn"),
     key("trunk.codecs", Kind::List { of: &Kind::OneOf(&["PCMU", "PCMA"]), min: 1, max: 2 }, "[\"PCMU\", \"PCMA\"]", "G.711 codecs it is offered, in order of preference"),
-    key("trunk.destinations", Kind::List { of: &TEXT, min: 0, max: 64 }, "[]", "where calls to it go, in order: sip:IP[:PORT][;transport=udp|tcp]"),
+    key("trunk.destinations", Kind::TextsOrTables { min: 0, max: 64 }, "none", "where calls to it go: \"sip:HOST[:PORT][;transport=udp|tcp]\", or a table { uri, priority, weight }"),
+    required("trunk.destinations.uri", TEXT, "sip:HOST[:PORT][;transport=udp|tcp], the host an IP address or a name; a name is asked for by NAPTR, SRV, A or AAAA"),
+    key("trunk.destinations.priority", SHARE, "1", "the lowest is tried first; the policy is about those that share one"),
+    key("trunk.destinations.weight", SHARE, "1", "its share among those of its priority, for weighted and least_calls"),
+    key("trunk.policy", Kind::OneOf(&["order", "weighted", "round_robin", "least_calls"]), "\"order\"", "which destination of a priority is tried first: as listed, by chance as its weight says, each in turn, the one with the fewest calls for its weight"),
+    key("trunk.limits", Kind::Table, "none", "calls that it takes; one more from it gets 503 with Retry-After, one more to it goes to the next trunk of the route"),
+    key("trunk.limits.max_calls", COUNT, "no limit", "calls in progress at once, from it and to it together"),
+    key("trunk.limits.max_calls_in", COUNT, "no limit", "calls in progress from it"),
+    key("trunk.limits.max_calls_out", COUNT, "no limit", "calls in progress to it"),
+    key("trunk.limits.calls_per_second", CALL_RATE, "no limit", "new calls a second, from it and to it together"),
+    key("trunk.limits.calls_per_second_in", CALL_RATE, "no limit", "new calls a second from it"),
+    key("trunk.limits.calls_per_second_out", CALL_RATE, "no limit", "new calls a second to it, each destination tried is one"),
+    key("trunk.limits.burst", CALL_RATE, "a second's worth", "new calls that may come at once, for each of these rates"),
+    key("trunk.health", Kind::Table, "no OPTIONS are sent", "OPTIONS to each destination; one that is down is passed over unless all are"),
+    key("trunk.health.interval_s", Kind::Integer { min: 1, max: 3_600 }, "30", "from one OPTIONS to the next; one not answered by then has failed"),
+    key("trunk.health.up_after", Kind::Integer { min: 1, max: 100 }, "2", "answers in a row that bring a destination up"),
+    key("trunk.health.down_after", Kind::Integer { min: 1, max: 100 }, "3", "failures in a row that take it down"),
+    key("trunk.health.alive", Kind::OneOf(&["any", "success"]), "\"any\"", "what says that it lives: any final response, or a 2xx alone"),
     key("trunk.no_reply_ms", Kind::Integer { min: 100, max: 32_000 }, "4000", "a destination without provisional answer for so long is passed over"),
+    key("trunk.numbers", Kind::Table, "as they come", "how telephone numbers are written here; rules then see +E.164"),
+    key("trunk.numbers.country", Kind::Text(true), "\"\"", "country calling code of national numbers: 49"),
+    key("trunk.numbers.international", PREFIXES, "[]", "what stands before a country calling code: 00; \"\" where nothing does"),
+    key("trunk.numbers.national", PREFIXES, "[]", "what stands before a national number: 0; \"\" where nothing does"),
+    key("trunk.numbers.shortest", Kind::Integer { min: 1, max: 15 }, "7", "a number of fewer digits is a short code and stays as dialled"),
+    key("trunk.numbers.format", Kind::OneOf(&["as_dialled", "plus_e164", "e164", "national"]), "\"as_dialled\"", "how numbers are written towards it: +49301234567, 49301234567, 0301234567"),
+
+    key("trunk.identity", Kind::Table, "defaults", "identities that callers keep private from others (RFC 3325)"),
+    key("trunk.identity.trust", Kind::Boolean, "false", "true: its P-Asserted-Identity is believed, and it is told that of others, also where they ask for privacy"),
+    key("trunk.headers", Kind::Table, "defaults", "header fields that cross with this trunk"),
+    key("trunk.headers.pass", SOME_NAMES, "[]", "cross to and from it too, besides those that usually do"),
+    key("trunk.headers.drop", SOME_NAMES, "[]", "cross neither to nor from it; wins over any pass"),
+    key("trunk.reliable_provisionals", Kind::OneOf(&["off", "accept", "require"]), "\"accept\"", "provisional responses that are acknowledged (100rel, RFC 3262): never, where the peer supports it, or always"),
+    key("trunk.session_timer", Kind::OneOf(&["off", "accept", "request"]), "as sip.session_timer.mode", "session timers with this trunk"),
 
     key("route", Kind::Tables { min: 0, max: 65_536 }, "none", "dial plan: the longest prefix of the called number wins"),
     required("route.prefix", Kind::Text(true), "leading characters of the called number; empty matches all"),
-    key("route.from", TEXT, "any", "only calls from this trunk"),
+    key("route.from", Kind::OneOrMore { of: &TEXT, min: 1 }, "any", "only calls from this trunk, or these"),
+    key("route.times", Kind::List { of: &TEXT, min: 1, max: 64 }, "always", "only at these times: [DAYS] [HH:MM-HH:MM], as in mon-fri 08:00-18:00"),
+    key("route.timezone", TEXT, "sip.timezone", "where the clock of times hangs, by IANA name"),
+    key("route.emergency", Kind::Boolean, "false", "prefix is a whole emergency number: matched before all else, free from limits"),
+    key("route.called", Kind::Table, "as it is", "what becomes of the called number"),
+    key("route.called.strip", STRIP, "0", "characters taken from its front; a + is one"),
+    key("route.called.prepend", Kind::Text(true), "\"\"", "put in front then"),
+    key("route.called.number", TEXT, "as it is", "written in its place"),
+    key("route.calling", Kind::Table, "as it is", "what becomes of the calling number; who hides it stays hidden"),
+    key("route.calling.strip", STRIP, "0", "characters taken from its front; a + is one"),
+    key("route.calling.prepend", Kind::Text(true), "\"\"", "put in front then"),
+    key("route.calling.number", TEXT, "as it is", "written in its place"),
     required("route.to", Kind::List { of: &TEXT, min: 1, max: 64 }, "trunks in order of preference"),
 
     key("cdr", Kind::Table, "none", "call-detail records"),
@@ -212,7 +294,7 @@ mod tests {
     use std::collections::BTreeSet;
 
     use super::*;
-    use crate::config::{Cdr, Config, KernelRoute, Route};
+    use crate::config::{Cdr, Config, KernelRoute};
 
     /// All key paths of a serialised configuration.
     fn paths(prefix: &str, value: &serde_json::Value, out: &mut BTreeSet<String>) {
@@ -236,8 +318,8 @@ mod tests {
         config.ports[0]
             .routes
             .push(KernelRoute { to: "0.0.0.0/0".parse().unwrap(), via: "198.51.100.1".parse().unwrap() });
-        config.routes.push(Route { prefix: String::new(), from: None, to: vec!["x".into()] });
         config.cdr = Cdr { file: None };
+        config.trunks[0].health = Some(crate::config::TrunkHealth::default());
         let mut schema = BTreeSet::new();
         paths("", &serde_json::to_value(&config).unwrap(), &mut schema);
         let table: BTreeSet<String> = KEYS.iter().map(|key| key.path.to_owned()).collect();
@@ -264,6 +346,11 @@ mod tests {
             [[trunk]]
             name = "t"
             address = "a"
+            destinations = ["sip:198.18.0.2"]
+            health = {}
+            [[route]]
+            prefix = ""
+            to = ["t"]
         "#;
         let config: Config = toml::from_str(bare).unwrap();
         let config = serde_json::to_value(config).unwrap();

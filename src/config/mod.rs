@@ -6,8 +6,10 @@
 
 pub mod destination;
 pub mod keys;
+mod named;
 pub mod problem;
 pub mod schema;
+pub mod window;
 
 mod document;
 mod semantics;
@@ -21,8 +23,10 @@ use serde::Deserialize;
 use toml::{Spanned, de::Deserializer};
 
 pub use destination::Destination;
+pub use named::NamedDestination;
 pub use problem::{Place, Problem, Severity};
 pub use schema::*;
+pub use window::{Window, WindowError};
 
 use crate::host::Host;
 use document::Document;

@@ -3,13 +3,42 @@
 //! Durations end in `_ms` or `_s`. Names (`port.name`, `address.name`, `trunk.name`) tie the tables together: a
 //! floating address is known by its name, so that two hosts with different local addresses can carry the same call.
 
+mod identity;
+mod numbers;
+mod protection;
+mod route;
+
 use std::{
+    fmt,
     net::{IpAddr, SocketAddr},
     path::PathBuf,
 };
 
 use ipnet::IpNet;
-use serde::{Deserialize, Serialize};
+use serde::{
+    Deserialize, Deserializer, Serialize,
+    de::{SeqAccess, Visitor},
+};
+
+pub use numbers::{NumberFormat, Numbers};
+pub use route::{Rewrite, Route};
+
+pub use self::{
+    identity::{Identity, TrunkHeaders},
+    protection::Protection,
+};
+
+mod reliable;
+mod session_timer;
+
+pub use reliable::ReliableProvisionals;
+pub use session_timer::{SessionTimer, SessionTimerMode};
+
+mod overload;
+mod trunk;
+
+pub use overload::Overload;
+pub use trunk::{Alive, Policy, TrunkDestination, TrunkHealth, TrunkLimits};
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -244,6 +273,18 @@ pub struct Sip {
     /// Calls in progress at once; one more gets 503.
     #[serde(default = "default_max_calls")]
     pub max_calls: u32,
+    #[serde(default)]
+    pub protection: Protection,
+    /// Where the clock of `route.times` hangs, by IANA name.
+    #[serde(default = "default_timezone")]
+    pub timezone: String,
+    #[serde(default)]
+    pub session_timer: SessionTimer,
+    #[serde(default)]
+    pub overload: Overload,
+    /// DNS servers for destinations that are host names; none: those of this machine.
+    #[serde(default)]
+    pub dns: Vec<SocketAddr>,
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -284,6 +325,10 @@ fn default_max_calls() -> u32 {
     10_000
 }
 
+fn default_timezone() -> String {
+    "UTC".into()
+}
+
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum UnknownCaller {
@@ -309,12 +354,32 @@ pub struct Trunk {
     /// G.711 codecs this trunk is offered, in order of preference.
     #[serde(default = "default_codecs")]
     pub codecs: Vec<Codec>,
-    /// Where calls to this trunk go, in order: `sip:host[:port][;transport=tcp]`, the host an IP address.
+    /// Where calls to this trunk go: `sip:host[:port][;transport=tcp]`, the host an IP address or a name (RFC 3263).
     #[serde(default)]
-    pub destinations: Vec<String>,
+    pub destinations: Vec<TrunkDestination>,
+    /// Which of them is tried first.
+    #[serde(default)]
+    pub policy: Policy,
+    #[serde(default)]
+    pub limits: TrunkLimits,
+    /// Absent: destinations are not asked whether they live.
+    #[serde(default)]
+    pub health: Option<TrunkHealth>,
     /// A destination that sends no provisional answer within this time is passed over for the next.
     #[serde(default = "default_answer_ms")]
     pub no_reply_ms: u32,
+    #[serde(default)]
+    pub identity: Identity,
+    #[serde(default)]
+    pub headers: TrunkHeaders,
+    /// How numbers are written here.
+    #[serde(default)]
+    pub numbers: Numbers,
+    #[serde(default)]
+    pub reliable_provisionals: ReliableProvisionals,
+    /// Absent: `sip.session_timer.mode`.
+    #[serde(default)]
+    pub session_timer: Option<SessionTimerMode>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -331,19 +396,6 @@ fn default_codecs() -> Vec<Codec> {
 
 fn default_answer_ms() -> u32 {
     4_000
-}
-
-/// Dial plan: the longest prefix of the called user part wins.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Route {
-    /// Leading characters of the called number; empty matches all.
-    pub prefix: String,
-    /// Only calls from this trunk; absent: from any.
-    #[serde(default)]
-    pub from: Option<String>,
-    /// Trunks in order of preference.
-    pub to: Vec<String>,
 }
 
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
@@ -397,4 +449,31 @@ impl Default for Log {
     fn default() -> Self {
         Log { format: LogFormat::Text, level: "info".into() }
     }
+}
+
+/// A text, or a list of them.
+fn one_or_more<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<String>, D::Error> {
+    struct OneOrMore;
+
+    impl<'de> Visitor<'de> for OneOrMore {
+        type Value = Vec<String>;
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("a string or a list of strings")
+        }
+
+        fn visit_str<E>(self, text: &str) -> Result<Self::Value, E> {
+            Ok(vec![text.to_owned()])
+        }
+
+        fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Self::Value, A::Error> {
+            let mut all = Vec::new();
+            while let Some(text) = list.next_element()? {
+                all.push(text);
+            }
+            Ok(all)
+        }
+    }
+
+    deserializer.deserialize_any(OneOrMore)
 }

@@ -96,6 +96,10 @@ impl Shape<'_, '_> {
                 self.entries(array, key, shown);
                 true
             }
+            (Kind::TextsOrTables { min, max }, DeValue::Array(array)) => {
+                let in_bounds = self.length(array, span, key, (min, max), shown);
+                self.texts_or_tables(array, key, shown) && in_bounds
+            }
             (Kind::List { of, min, max }, DeValue::Array(array)) => {
                 let in_bounds = self.length(array, span, key, (min, max), shown);
                 let mut sound = true;
@@ -104,6 +108,14 @@ impl Shape<'_, '_> {
                     sound &= self.scalar(item.get_ref(), item.span(), of, shown);
                 }
                 in_bounds && sound
+            }
+            (Kind::OneOrMore { of, min }, DeValue::Array(array)) => {
+                let mut sound = self.length(array, span, key, (min, usize::MAX), shown);
+                for (index, item) in array.iter().enumerate() {
+                    let shown = format!("{shown}[{}]", index + 1);
+                    sound &= self.scalar(item.get_ref(), item.span(), of, shown);
+                }
+                sound
             }
             (_, other) => self.scalar(other, span, &key.kind, shown.to_owned()),
         }
@@ -131,6 +143,19 @@ impl Shape<'_, '_> {
         *array = kept;
     }
 
+    /// Checks the entries of such a list; one that is wrong takes the list with it, whose order means something.
+    fn texts_or_tables(&mut self, array: &mut DeArray<'_>, key: &'static Key, shown: &str) -> bool {
+        let mut sound = true;
+        for (index, item) in array.iter_mut().enumerate() {
+            let (shown, span) = (format!("{shown}[{}]", index + 1), item.span());
+            sound &= match item.get_mut() {
+                DeValue::Table(table) => self.table(table, span, key.path, &shown),
+                other => self.scalar(other, span, &Kind::Text(false), shown),
+            };
+        }
+        sound
+    }
+
     fn length(
         &mut self,
         array: &DeArray<'_>,
@@ -147,19 +172,7 @@ impl Shape<'_, '_> {
     }
 
     fn scalar(&mut self, value: &DeValue<'_>, span: Range<usize>, kind: &Kind, shown: String) -> bool {
-        let fits = match (kind, value) {
-            (Kind::Integer { min, max }, DeValue::Integer(integer)) => {
-                number(integer).is_some_and(|number| (*min..=*max).contains(&number))
-            }
-            (Kind::Boolean, DeValue::Boolean(_)) => true,
-            (Kind::Text(may_be_empty), DeValue::String(text)) => *may_be_empty || !text.is_empty(),
-            (Kind::OneOf(words), DeValue::String(text)) => words.contains(&text.as_ref()),
-            (Kind::Ip, DeValue::String(text)) => text.parse::<IpAddr>().is_ok(),
-            (Kind::Network, DeValue::String(text)) => text.parse::<IpNet>().is_ok(),
-            (Kind::Socket, DeValue::String(text)) => text.parse::<SocketAddr>().is_ok(),
-            (Kind::Path, DeValue::String(text)) => !text.is_empty(),
-            _ => false,
-        };
+        let fits = fits(kind, value);
         if !fits {
             self.report(span.start, shown, self.found(value, span.clone()), kind.describe());
         }
@@ -179,6 +192,24 @@ impl Shape<'_, '_> {
 
     fn report(&mut self, offset: usize, key: String, found: String, allowed: String) {
         self.problems.push(self.document.problem_at(offset, key, found, allowed));
+    }
+}
+
+/// Whether one value is of this kind.
+fn fits(kind: &Kind, value: &DeValue<'_>) -> bool {
+    match (kind, value) {
+        (Kind::Integer { min, max }, DeValue::Integer(integer)) => {
+            number(integer).is_some_and(|number| (*min..=*max).contains(&number))
+        }
+        (Kind::Boolean, DeValue::Boolean(_)) => true,
+        (Kind::Text(may_be_empty), DeValue::String(text)) => *may_be_empty || !text.is_empty(),
+        (Kind::OneOf(words), DeValue::String(text)) => words.contains(&text.as_ref()),
+        (Kind::Ip, DeValue::String(text)) => text.parse::<IpAddr>().is_ok(),
+        (Kind::Network, DeValue::String(text)) => text.parse::<IpNet>().is_ok(),
+        (Kind::Socket, DeValue::String(text)) => text.parse::<SocketAddr>().is_ok(),
+        (Kind::Path, DeValue::String(text)) => !text.is_empty(),
+        (Kind::OneOrMore { of, .. }, value) => fits(of, value),
+        _ => false,
     }
 }
 

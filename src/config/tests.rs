@@ -1,5 +1,7 @@
 //! Bad files and the words each must draw. The expected text is written by hand: line and column counted in `SOUND`.
 
+mod dialplan;
+
 use std::path::Path;
 
 use super::*;
@@ -377,10 +379,21 @@ fn ports_and_their_networks() {
 #[test]
 fn trunks_and_routes() {
     expect(
-        &[("sip:198.51.100.1", "sip:gw.example.net")],
+        &[("sip:198.51.100.1", "sip:gw..example.net")],
         &[
-            "t.toml:30:17: error: trunk[left].destinations[1]: found \"sip:gw.example.net\": \"gw.example.net\" is no IP \
-           address; allowed: sip:IP[:PORT][;transport=udp|tcp], an IPv6 address in brackets",
+            "t.toml:30:17: error: trunk[left].destinations[1]: found \"sip:gw..example.net\": \"gw..example.net\" is no IP \
+           address; allowed: sip:HOST[:PORT][;transport=udp|tcp], the host an IP address (IPv6 in brackets) or a name",
+        ],
+    );
+    expect(&[("sip:198.51.100.1", "sip:gw.example.net")], &[]);
+    expect(
+        &[
+            ("{ address = \"v4\" }", "{ address = \"v4\", transports = [\"udp\"] }"),
+            ("sip:198.51.100.1", "sip:gw.example.net;transport=tcp"),
+        ],
+        &[
+            "t.toml:30:17: error: trunk[left].destinations[1]: found \"sip:gw.example.net;transport=tcp\"; allowed: a transport \
+           that \"v4\" has in sip.listen, or tcp added there",
         ],
     );
     expect(
@@ -421,5 +434,52 @@ fn names_and_filters_that_would_fail_later() {
             "t.toml:2:13: error: node.name: found \"a (b)\"; allowed: up to 64 printable ASCII characters without blanks, \
              quotes, parentheses and backslashes",
         ],
+    );
+}
+
+#[test]
+fn destinations_are_strings_or_tables() {
+    expect(
+        &[(
+            "[\"sip:198.51.100.1\"]",
+            "[\"sip:198.51.100.1\", { uri = \"sip:198.51.100.2\", priority = 2, weight = 10 }]\npolicy = \"weighted\"",
+        )],
+        &[],
+    );
+    expect(
+        &[("[\"sip:198.51.100.1\"]", "[\"sip:198.51.100.1\", { url = \"sip:198.51.100.2\" }, 7]")],
+        &[
+            "t.toml:30:37: error: trunk[left].destinations[2].uri: found nothing; allowed: a string that is not empty",
+            "t.toml:30:39: error: trunk[left].destinations[2].url: found an unknown key; allowed: uri (did you mean that?), \
+             or another of uri, priority, weight",
+            "t.toml:30:67: error: trunk[left].destinations[3]: found 7; allowed: a string that is not empty",
+        ],
+    );
+    expect(
+        &[("[\"sip:198.51.100.1\"]", "[\"sip:198.51.100.1\", { uri = \"sip:198.51.100.1\", weight = 70000 }]")],
+        &[
+            "t.toml:30:37: error: trunk[left].destinations[2]: found \"sip:198.51.100.1\" again; allowed: each destination \
+             once; a weight gives it a larger share",
+            "t.toml:30:74: error: trunk[left].destinations[2].weight: found 70000; allowed: an integer, 0 to 65535",
+        ],
+    );
+}
+
+#[test]
+fn limits_and_health_that_mean_nothing_are_told() {
+    expect(
+        &[(
+            "codecs = [\"PCMU\"]                                           # 29",
+            "limits = { max_calls = 5, max_calls_in = 9, burst = 3 }",
+        )],
+        &[
+            "t.toml:29:42: warning: trunk[left].limits.max_calls_in: found 9; allowed: 5 (max_calls) or less: that limit binds \
+             first",
+            "t.toml:29:53: warning: trunk[left].limits.burst: found a burst without a rate; allowed: calls_per_second beside it",
+        ],
+    );
+    expect(
+        &[("codecs = [\"PCMU\"]                                           # 29", "health = { interval_s = 0 }")],
+        &["t.toml:29:25: error: trunk[left].health.interval_s: found 0; allowed: an integer, 1 to 3600"],
     );
 }

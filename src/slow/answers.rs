@@ -22,13 +22,14 @@ use crate::{
     observe::{
         Health,
         admin::{
-            AdminRequest, AdminResponse, Answer, CallDetail, CallRow, CallState, DrainState, FlowKind, FlowRow,
-            LegDetail, Listing, MAX_ROWS, Named, PortRow, Status,
+            AdminRequest, AdminResponse, Answer, BanRow, CallDetail, CallRow, CallState, DestinationRow, DrainState,
+            FlowKind, FlowRow, LegDetail, Listing, MAX_ROWS, Named, PortRow, Status, TrunkRow,
         },
     },
     sip::{
         b2bua::{CallSummary, view},
-        endpoint::{CallId, Endpoint},
+        endpoint::{BanSummary, CallId, Endpoint},
+        trunk::{DestinationView, TrunkView},
     },
 };
 
@@ -62,6 +63,24 @@ pub fn answer(view: &mut View<'_>, request: AdminRequest) -> AdminResponse {
         }
         AdminRequest::CallsShow { id } => find(view, &id).and_then(|id| call_detail(view, id)),
         AdminRequest::CallsHangup { id } => find(view, &id).and_then(|id| hang_up(view, id)),
+        AdminRequest::BansList { limit } => {
+            let mut bans = view.endpoint.bans(view.now);
+            bans.sort_by_key(|ban| (std::cmp::Reverse(ban.since_ms), ban.net));
+            let total = bans.len() as u64;
+            Ok(Answer::Bans(Listing {
+                total,
+                rows: bans.iter().take(limit.min(MAX_ROWS) as usize).map(ban_row).collect(),
+            }))
+        }
+        AdminRequest::BansAdd { network, for_s } => {
+            let ban = view.endpoint.ban(view.now, network, for_s.map(Duration::from_secs));
+            ban.map(|ban| Answer::Ban(ban_row(&ban))).map_err(|e| e.to_string())
+        }
+        AdminRequest::BansRemove { network } => {
+            let ban = view.endpoint.unban(network);
+            let absent = || format!("{network} is not banned as such; `tandem bans` lists the bans");
+            ban.map(|ban| Answer::Ban(ban_row(&ban))).ok_or_else(absent)
+        }
         AdminRequest::FlowsList { limit } => {
             let total = view.engine.flows().count() as u64;
             let rows = view.engine.flows().take(limit.min(MAX_ROWS) as usize).map(|f| flow_row(&f)).collect();
@@ -70,6 +89,10 @@ pub fn answer(view: &mut View<'_>, request: AdminRequest) -> AdminResponse {
         AdminRequest::PortsList {} => {
             let rows: Vec<_> = (0..view.files.facts.len()).map(|i| port_row(view, i)).collect();
             Ok(Answer::Ports(Listing { total: rows.len() as u64, rows }))
+        }
+        AdminRequest::TrunksList {} => {
+            let rows: Vec<_> = view.endpoint.trunks(view.now).into_iter().map(trunk_row).collect();
+            Ok(Answer::Trunks(Listing { total: rows.len() as u64, rows }))
         }
         AdminRequest::Drain { deadline_s } => {
             let deadline_s = deadline_s.unwrap_or(view.config.node.drain_s);
@@ -100,6 +123,16 @@ fn find(view: &View<'_>, id: &str) -> Result<CallId, String> {
         (Some(call), None) => Ok(call),
         (None, _) => Err(format!("no call in progress has the id {id}; `tandem calls` lists them")),
         (Some(_), Some(_)) => Err(format!("several calls have ids that begin with {id}; give more of it")),
+    }
+}
+
+fn ban_row(ban: &BanSummary) -> BanRow {
+    BanRow {
+        network: ban.net,
+        reason: ban.offence.map_or("operator", |offence| offence.as_str()).to_owned(),
+        since_unix_ms: ban.since_ms,
+        until_unix_ms: ban.until_ms,
+        hits: ban.hits,
     }
 }
 
@@ -195,6 +228,41 @@ fn flow_row(flow: &FlowView<'_>) -> FlowRow {
         jitter_ms: r.jitter_ms,
         dropped: r.dropped_source + r.dropped_other,
         off_owner: r.off_owner,
+    }
+}
+
+fn trunk_row(trunk: TrunkView) -> TrunkRow {
+    let l = &trunk.limits;
+    let limits = [
+        ("max_calls", l.max_calls),
+        ("max_calls_in", l.max_calls_in),
+        ("max_calls_out", l.max_calls_out),
+        ("calls_per_second", l.calls_per_second),
+        ("calls_per_second_in", l.calls_per_second_in),
+        ("calls_per_second_out", l.calls_per_second_out),
+        ("burst", l.burst),
+    ];
+    let named = |(name, limit): (&str, Option<u32>)| Some(Named { name: name.to_owned(), count: limit?.into() });
+    let refused = trunk.refused.iter().filter(|(_, _, count)| *count > 0);
+    let destination = |to: DestinationView| DestinationRow {
+        uri: to.uri,
+        priority: to.priority,
+        weight: to.weight,
+        up: to.up,
+        for_s: to.for_s,
+        changes: to.changes.iter().sum(),
+        calls: to.calls,
+    };
+    TrunkRow {
+        calls_in: trunk.calls[0],
+        calls_out: trunk.calls[1],
+        policy: trunk.policy.as_str().to_owned(),
+        limits: limits.into_iter().filter_map(named).collect(),
+        refused: refused
+            .map(|(direction, limit, count)| Named { name: format!("{} {limit}", direction.as_str()), count: *count })
+            .collect(),
+        destinations: trunk.destinations.into_iter().map(destination).collect(),
+        name: trunk.name,
     }
 }
 

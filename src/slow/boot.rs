@@ -12,7 +12,7 @@ use std::{
 };
 
 use anyhow::Context;
-use mio::{Interest, Poll, Token, unix::SourceFd};
+use mio::{Interest, Poll, Token, Waker, unix::SourceFd};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook_mio::v1_0::Signals;
 
@@ -20,7 +20,8 @@ use super::{
     answers::PortFiles,
     kernel::NetlinkKernel,
     meters::{SlowMeters, WorkerMeters},
-    round::{Round, Sources, TOKEN_ADMIN, TOKEN_EXCEPTION, TOKEN_NETLINK, TOKEN_SIGNALS, TOKEN_SIP},
+    resolver::Resolver,
+    round::{Round, Sources, TOKEN_ADMIN, TOKEN_EXCEPTION, TOKEN_NETLINK, TOKEN_RESOLVER, TOKEN_SIGNALS, TOKEN_SIP},
     sockets::{Sockets, trunk_peers},
 };
 use crate::{
@@ -30,7 +31,7 @@ use crate::{
         limits::{CANDIDATES_QUEUED, MAX_NEXT_HOPS},
     },
     codec::Kernel,
-    config::{Config, Destination},
+    config::{Config, Destination, NamedDestination},
     control::engine::Engine,
     fast::{Shared, Worker, worker::PortFacts},
     flow::{FlowTable, counters::WorkerCounters, event::Events},
@@ -53,11 +54,12 @@ pub fn run(config: Config) -> anyhow::Result<()> {
     // Threads of their own first: they do not inherit the slow path's CPU.
     let _http = config.metrics.listen.map(|at| HttpServer::start(at, registry.clone(), health.clone())).transpose()?;
     let cdr = config.cdr.file.as_deref().map(CdrWriter::start).transpose()?;
+    let poll = Poll::new().context("cannot make a poll instance")?;
+    let resolver = open_resolver(&config, &poll)?;
 
     let Opened { workers, slow: slow_io, ports, meters, launcher, .. } = dpdk::open(&config)?;
     let table = flow_table(&config, &launcher)?;
     let (exceptions, neighbours) = open_kernel_side(&config, &ports)?;
-    let poll = Poll::new().context("cannot make a poll instance")?;
     let mut admin = AdminServer::bind(&config.admin.socket)?;
     admin.register(poll.registry(), TOKEN_ADMIN)?;
     let signals = watch(&poll, &exceptions, &neighbours)?;
@@ -94,7 +96,7 @@ pub fn run(config: Config) -> anyhow::Result<()> {
     health.started();
     tracing::info!(node = config.node.name, workers = running.len(), "tandem answers");
 
-    let sources = Sources { poll, signals, admin, sockets, exceptions, slow_io, neighbours, kernel };
+    let sources = Sources { poll, signals, admin, sockets, exceptions, slow_io, neighbours, kernel, resolver };
     let files = PortFiles { facts: ports, counters, devices };
     let mut round = Round::new(config, clock, sources, engine, endpoint, files, cdr, health, calls, slow_meters);
     round.run();
@@ -105,6 +107,16 @@ pub fn run(config: Config) -> anyhow::Result<()> {
     }
     tracing::info!("tandem has ended");
     Ok(())
+}
+
+/// Only where a destination is a name: most appliances need no DNS.
+fn open_resolver(config: &Config, poll: &Poll) -> anyhow::Result<Option<Resolver>> {
+    let mut destinations = config.trunks.iter().flat_map(|trunk| &trunk.destinations);
+    if !destinations.any(|to| NamedDestination::parse(&to.uri).is_some()) {
+        return Ok(None);
+    }
+    let waker = Waker::new(poll.registry(), Token(TOKEN_RESOLVER)).context("cannot make a waker")?;
+    Ok(Some(Resolver::start(&config.sip.dns, waker)?))
 }
 
 fn flow_table(config: &Config, launcher: &Launcher) -> anyhow::Result<Arc<FlowTable>> {
@@ -165,8 +177,7 @@ fn launch(
         ports.iter().map(|p| PortFacts { mac: p.mac, mtu: p.mtu, offloads: p.tx_offloads }).collect();
     // Where we listen, and where trunks do: answers on connections that we opened come from there.
     let destinations = config.trunks.iter().flat_map(|t| &t.destinations);
-    let mut sip_ports: Vec<u16> =
-        destinations.filter_map(|d| Some(d.parse::<Destination>().ok()?.addr.port())).collect();
+    let mut sip_ports: Vec<u16> = destinations.filter_map(|d| port_of(&d.uri)).collect();
     sip_ports.extend(config.sip.listen.iter().map(|l| l.port));
     sip_ports.sort_unstable();
     sip_ports.dedup();
@@ -187,6 +198,13 @@ fn launch(
         running.push(launcher.launch(id, job)?);
     }
     Ok(running)
+}
+
+/// Where a destination listens, as far as the configuration says. What SRV records say comes too late for the workers:
+/// answers from another port share the rate of other punted packets.
+fn port_of(uri: &str) -> Option<u16> {
+    let named = || NamedDestination::parse(uri).map(|named| named.port.unwrap_or(5060));
+    uri.parse::<Destination>().ok().map(|to| to.addr.port()).or_else(named)
 }
 
 /// For tags, branches and Call-IDs: not guessable.

@@ -20,14 +20,24 @@ use crate::{
         cdr::CdrCounters,
         metrics::{Histogram, families as f, histogram},
     },
-    sip::endpoint::{Cause, Counters},
+    sip::{
+        endpoint::{Cause, Counters},
+        guard::{GuardCounters, Offence},
+        trunk::{Direction, TrunkView},
+    },
 };
 
 /// The slow path's figures at one moment.
 #[derive(Clone, Debug, Default)]
 pub struct Snapshot {
     pub sip: Counters,
+    pub guard: GuardCounters,
+    /// By offences, and by the operator.
+    pub bans: (usize, usize),
     pub calls_in_progress: usize,
+    pub offers_waiting: usize,
+    pub admitted_share: f64,
+    pub trunks: Arc<Vec<TrunkView>>,
     pub engine: EngineCounters,
     pub sessions: usize,
     pub flows: usize,
@@ -47,11 +57,17 @@ pub struct Snapshot {
 pub struct SlowMeters {
     latest: Mutex<Snapshot>,
     rounds: Histogram,
+    /// What belongs to calls in progress, and new calls.
+    late: [Histogram; 2],
 }
 
 impl Default for SlowMeters {
     fn default() -> Self {
-        SlowMeters { latest: Mutex::default(), rounds: Histogram::new(histogram::LOOP_SECONDS) }
+        SlowMeters {
+            latest: Mutex::default(),
+            rounds: Histogram::new(histogram::LOOP_SECONDS),
+            late: [(); 2].map(|()| Histogram::new(histogram::LATE_SECONDS)),
+        }
     }
 }
 
@@ -65,6 +81,13 @@ impl SlowMeters {
 
     pub fn round(&self, took: Duration) {
         self.rounds.observe(took.as_secs_f64());
+    }
+
+    /// How late this round found what belongs to calls in progress, and the new calls.
+    pub fn late(&self, in_progress: Duration, new: Duration) {
+        for (late, histogram) in [in_progress, new].into_iter().zip(&self.late) {
+            histogram.observe(late.as_secs_f64());
+        }
     }
 }
 
@@ -90,6 +113,11 @@ impl Source for SlowMeters {
         let setup = &s.sip.setup;
         sink.histogram(&f::CALL_SETUP, &[], &Histogram::of(histogram::SETUP_SECONDS, &setup.buckets, setup.sum_ms));
         sink.histogram(&f::SLOW_LOOP, &[], &self.rounds);
+        for (of, late) in ["calls_in_progress", "new_calls"].into_iter().zip(&self.late) {
+            sink.histogram(&f::SLOW_LATE, &[("of", of)], late);
+        }
+        sink.gauge(&f::CALLS_ADMITTED_RATIO, &[], s.admitted_share);
+        collect_trunks(&s.trunks, sink);
         self.collect_sip(&s, sink);
         sink.gauge(&f::MEDIA_SESSIONS, &[], s.sessions as f64);
         sink.gauge(&f::FLOWS, &[], s.flows as f64);
@@ -116,6 +144,7 @@ impl Source for SlowMeters {
             ("client_transactions", s.clients),
             ("server_transactions", s.servers),
             ("dialogs", s.dialogs),
+            ("new_calls", s.offers_waiting),
             ("connections", s.connections),
             ("records", s.cdr_queued),
             ("spare_flow_entries", s.spare_entries),
@@ -151,10 +180,48 @@ impl SlowMeters {
             ("unknown_caller", s.sip.unknown_callers),
             ("stray", s.sip.strays),
             ("overload", s.sip.overload),
+            ("late", s.sip.shed),
             ("malformed", malformed),
             ("connection_limit", s.sockets.connections_refused),
+            ("connection_banned", s.sockets.connections_banned),
+            ("banned", s.guard.banned),
+            ("source_limit", s.guard.source_limit),
+            ("strangers_limit", s.guard.strangers_limit),
+            ("trunk_limit", s.guard.trunk_limit),
+            ("scanner", s.guard.scanner),
         ] {
             sink.count(&f::SIP_REFUSED, &[("reason", reason)], count);
+        }
+        for (offence, count) in Offence::ALL.iter().zip(s.guard.bans) {
+            sink.count(&f::SIP_BANS_IMPOSED, &[("offence", offence.as_str())], count);
+        }
+        for (by, count) in [("offence", s.bans.0), ("operator", s.bans.1)] {
+            sink.gauge(&f::SIP_BANS, &[("by", by)], count as f64);
+        }
+    }
+}
+
+/// Calls, refusals and destinations of each trunk.
+fn collect_trunks(trunks: &[TrunkView], sink: &mut MetricSink) {
+    for trunk in trunks {
+        let name = trunk.name.as_str();
+        for (direction, calls) in Direction::BOTH.into_iter().zip(trunk.calls) {
+            sink.gauge(&f::TRUNK_CALLS, &[("trunk", name), ("direction", direction.as_str())], f64::from(calls));
+        }
+        for (direction, limit, count) in &trunk.refused {
+            let labels = [("trunk", name), ("direction", direction.as_str()), ("limit", *limit)];
+            sink.count(&f::TRUNK_REFUSED, &labels, *count);
+        }
+        for to in &trunk.destinations {
+            let labels = [("trunk", name), ("destination", to.uri.as_str())];
+            sink.gauge(&f::TRUNK_DESTINATION_CALLS, &labels, f64::from(to.calls));
+            if let Some(up) = to.up {
+                sink.gauge(&f::TRUNK_DESTINATION_UP, &labels, f64::from(u8::from(up)));
+            }
+            for (word, count) in ["up", "down"].into_iter().zip(to.changes) {
+                let labels = [("trunk", name), ("destination", to.uri.as_str()), ("to", word)];
+                sink.count(&f::TRUNK_DESTINATION_CHANGES, &labels, count);
+            }
         }
     }
 }

@@ -5,6 +5,8 @@
 //! - `sockets`: SIP over UDP and TCP.
 //! - `kernel`: next hops from the kernel's routes and neighbours.
 //! - `answers`: what the admin socket is told.
+//! - `lateness`: how long what waits for this thread has waited.
+//! - `resolver`: the DNS, on a thread of its own.
 //! - `meters`: what the metrics thread reads.
 //!
 //! Workers never wait for this thread, and it never waits for anything but its poll, a millisecond at most: the rings
@@ -16,8 +18,10 @@ mod answers;
 mod boot;
 #[cfg(feature = "dpdk")]
 mod kernel;
+pub mod lateness;
 #[cfg(feature = "dpdk")]
 mod meters;
+pub mod resolver;
 #[cfg(feature = "dpdk")]
 mod round;
 pub mod sockets;

@@ -10,7 +10,9 @@ use super::{
     answers::{self, PortFiles, View},
     boot::epoch_ms,
     kernel::NetlinkKernel,
+    lateness::Lateness,
     meters::{SlowMeters, Snapshot},
+    resolver::Resolver,
     sockets::{Received, Sockets},
 };
 use crate::{
@@ -27,11 +29,14 @@ use crate::{
     sip::{
         endpoint::{Endpoint, Level, Output},
         flow::Flow,
+        names::{self, Query},
+        trunk::TrunkView,
     },
 };
 
 pub const TOKEN_SIGNALS: usize = 0;
 pub const TOKEN_NETLINK: usize = 1;
+pub const TOKEN_RESOLVER: usize = 2;
 pub const TOKEN_EXCEPTION: usize = 16;
 pub const TOKEN_ADMIN: usize = 64;
 /// From here on tokens belong to the SIP sockets.
@@ -42,6 +47,10 @@ const _: () = assert!(TOKEN_ADMIN + AdminServer::TOKENS <= TOKEN_SIP);
 
 /// The longest wait: the workers' rings are polled, and nobody wakes us for them.
 const WAIT: Duration = Duration::from_millis(1);
+/// Time for the messages of one socket in a round.
+const MESSAGES: Duration = Duration::from_millis(5);
+/// Time for new calls in a round; what is left waits for the next, behind everything that belongs to calls in progress.
+const NEW_CALLS: Duration = Duration::from_millis(5);
 /// Frames taken from the workers, and from each TAP, before the sockets get their turn.
 const FRAMES_AT_ONCE: usize = 512;
 /// What is looked at once in this time: timers of drivers, idle connections, lost wake-ups.
@@ -63,6 +72,8 @@ pub struct Sources {
     pub slow_io: DpdkSlowIo,
     pub neighbours: Rc<RefCell<Neighbours>>,
     pub kernel: NetlinkKernel,
+    /// None: no destination is a name.
+    pub resolver: Option<Resolver>,
 }
 
 /// Figures of the exception devices.
@@ -95,6 +106,11 @@ pub struct Round {
     end_at: Option<Time>,
     drained_at: Option<Time>,
     cdr_lost: u64,
+    lateness: Lateness,
+    /// Of the round before: what came during it waited as long.
+    took: Duration,
+    /// The trunks' figures, renewed each second.
+    trunks: Arc<Vec<TrunkView>>,
 }
 
 impl Round {
@@ -133,6 +149,9 @@ impl Round {
             end_at: None,
             drained_at: None,
             cdr_lost: 0,
+            lateness: Lateness::new(now),
+            took: Duration::ZERO,
+            trunks: Arc::default(),
         }
     }
 
@@ -149,15 +168,23 @@ impl Round {
             }
             let now = self.clock.now();
             self.sources.kernel.set_now(now);
-            self.pass_punted();
+            let all_punted = self.pass_punted();
             self.pass_injected();
             let mut ready = std::mem::take(&mut self.again);
             ready.extend(events.iter().map(|e| e.token()));
             ready.into_iter().for_each(|token| self.ready(now, token));
+            let due = self.endpoint.next_deadline().map_or(Duration::ZERO, |at| now.since(at));
+            let waited = self.lateness.look(now, all_punted && self.again.is_empty());
+            let late = waited.max(due).max(self.took);
+            self.meters.late(late, self.endpoint.offer_waited(now));
+            self.endpoint.note_lateness(now, late);
             self.run_due(now);
             self.send_out(now);
+            self.take_offers(now);
+            self.send_out(now);
             let done = self.clock.now();
-            self.meters.round(done - now);
+            self.took = done - now;
+            self.meters.round(self.took);
             if self.ended(done) {
                 return;
             }
@@ -165,22 +192,29 @@ impl Round {
     }
 
     fn wait(&self) -> Duration {
-        if !self.again.is_empty() || self.sources.slow_io.punted_waits() {
+        if !self.again.is_empty() || self.endpoint.offers_waiting() > 0 || self.sources.slow_io.punted_waits() {
             return Duration::ZERO;
         }
         let deadline = self.endpoint.next_deadline().unwrap_or(Time::NEVER);
         (deadline - self.clock.now()).min(WAIT)
     }
 
-    /// What workers punted goes to the kernel.
-    fn pass_punted(&mut self) {
+    /// New calls, as long as there is time for them in this round; one at least.
+    fn take_offers(&mut self, began: Time) {
+        let until = self.clock.now().max(began) + NEW_CALLS;
+        while self.endpoint.take_offer(self.clock.now(), &mut self.engine) && self.clock.now() < until {}
+    }
+
+    /// What workers punted goes to the kernel. False if more may wait.
+    fn pass_punted(&mut self) -> bool {
         let Sources { slow_io, exceptions, .. } = &mut self.sources;
         let counters = &mut self.counters;
-        slow_io.punted(FRAMES_AT_ONCE, &mut |port, frame| {
+        let passed = slow_io.punted(FRAMES_AT_ONCE, &mut |port, frame| {
             let taken = exceptions.get_mut(usize::from(port.0)).is_some_and(|e| e.write(frame));
             counters.to_kernel += u64::from(taken);
             counters.to_kernel_refused += u64::from(!taken);
         });
+        passed < FRAMES_AT_ONCE
     }
 
     /// What the kernel sends goes out of its port.
@@ -210,14 +244,28 @@ impl Round {
         match token.0 {
             TOKEN_SIGNALS => self.take_signals(now),
             TOKEN_NETLINK => self.take_neighbours(now),
+            TOKEN_RESOLVER => self.take_names(now),
             at if at < TOKEN_ADMIN => {}
             _ if self.sources.admin.owns(token) => self.answer_admin(now),
             _ => {
-                let mut received = Vec::new();
-                if self.sources.sockets.ready(now, token, &mut |r| received.push(r)) {
+                if self.take_messages(now, token) {
                     self.again.insert(token);
                 }
-                self.take(now, received);
+            }
+        }
+    }
+
+    /// What waits at one socket, as long as there is time for it in this round: a look at a message costs less than a call,
+    /// and what was looked at is known to be urgent or not. True if there may be more.
+    fn take_messages(&mut self, now: Time, token: Token) -> bool {
+        let until = self.clock.now() + MESSAGES;
+        loop {
+            let mut received = Vec::new();
+            let Self { sources, endpoint, .. } = self;
+            let more = sources.sockets.ready(now, token, endpoint, &mut |r| received.push(r));
+            self.take(now, received);
+            if !more || self.clock.now() >= until {
+                return more;
             }
         }
     }
@@ -225,6 +273,7 @@ impl Round {
     fn take(&mut self, now: Time, received: Vec<Received>) {
         for r in received {
             match r {
+                Received::Datagram(flow, bytes) => self.endpoint.datagram(now, flow, bytes, &mut self.engine),
                 Received::Message(flow, message) => self.endpoint.receive(now, flow, *message, &mut self.engine),
                 Received::Lost(flow) => self.endpoint.transport_failed(now, flow, &mut self.engine),
             }
@@ -244,6 +293,11 @@ impl Round {
                 NeighbourEvent::RoutesChanged => self.engine.routes_changed(),
             }
         }
+    }
+
+    fn take_names(&mut self, now: Time) {
+        let answers = self.sources.resolver.as_ref().map(Resolver::answers).unwrap_or_default();
+        answers.iter().for_each(|(query, answer)| self.endpoint.resolved(now, query, answer));
     }
 
     fn take_signals(&mut self, now: Time) {
@@ -304,8 +358,10 @@ impl Round {
         self.take_neighbours(now);
         self.answer_admin(now);
         self.endpoint.set_wall(now, epoch_ms());
+        self.trunks = Arc::new(self.endpoint.trunks(now));
         let mut received = Vec::new();
-        self.sources.sockets.sweep(now, &mut |r| received.push(r));
+        self.endpoint.tidy_bans(now);
+        self.sources.sockets.sweep(now, &mut self.endpoint, &mut |r| received.push(r));
         self.take(now, received);
         if let Some(port) = self.sources.slow_io.reset_wanted() {
             let name = self.config.ports.get(usize::from(port.0)).map_or("?", |p| p.name.as_str());
@@ -334,7 +390,15 @@ impl Round {
                     }
                 }
                 Output::Log(note) => log(&note),
+                Output::Resolve(query) => self.ask(now, query),
             }
+        }
+    }
+
+    fn ask(&mut self, now: Time, query: Query) {
+        match &self.sources.resolver {
+            Some(resolver) => resolver.ask(query),
+            None => self.endpoint.resolved(now, &query, &names::Answer::Failed),
         }
     }
 
@@ -348,7 +412,12 @@ impl Round {
         let (clients, servers, dialogs) = self.endpoint.table_sizes();
         Snapshot {
             sip: self.endpoint.counters().clone(),
+            guard: self.endpoint.guard_counters().clone(),
+            bans: self.endpoint.ban_counts(),
             calls_in_progress: self.endpoint.in_progress(),
+            offers_waiting: self.endpoint.offers_waiting(),
+            admitted_share: self.endpoint.admitted_share(),
+            trunks: self.trunks.clone(),
             engine: self.engine.counters,
             sessions: self.engine.sessions(),
             flows: self.engine.flows_published(),

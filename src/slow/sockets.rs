@@ -20,6 +20,7 @@ use std::{
     net::SocketAddr,
 };
 
+use bytes::Bytes;
 use ipnet::IpNet;
 use mio::{
     Interest, Registry, Token,
@@ -39,6 +40,7 @@ use crate::{
     config::SipTransport,
     sip::{
         flow::{ConnectionId, Flow, ListenerId},
+        guard::Gate,
         message::{Malformed, Message},
     },
 };
@@ -50,6 +52,8 @@ const ACCEPTS_AT_ONCE: usize = 64;
 
 /// What the sockets tell the endpoint.
 pub enum Received {
+    /// As it came: what it is worth is decided before it is read.
+    Datagram(Flow, Bytes),
     Message(Flow, Box<Result<Message, Malformed>>),
     /// A connection that could not be made, or was lost.
     Lost(Flow),
@@ -78,6 +82,8 @@ pub struct SocketCounters {
     pub datagrams_refused: u64,
     pub connections_accepted: u64,
     pub connections_refused: u64,
+    /// Of sources that are banned: not taken, or closed.
+    pub connections_banned: u64,
     pub connections_opened: u64,
     pub connections_lost: u64,
 }
@@ -151,11 +157,11 @@ impl Sockets {
     }
 
     /// Takes what waits behind `token` and passes it on. True if there may be more at once.
-    pub fn ready(&mut self, now: Time, token: Token, sink: &mut dyn FnMut(Received)) -> bool {
+    pub fn ready(&mut self, now: Time, token: Token, gate: &mut dyn Gate, sink: &mut dyn FnMut(Received)) -> bool {
         if let Some(index) = self.listeners.iter().position(|l| l.token == token) {
             return match &self.listeners[index].socket {
-                Listener::Udp(_) => self.datagrams(index, sink),
-                Listener::Tcp(_) => !self.listeners[index].starved && self.accept(now, index),
+                Listener::Udp(_) => self.datagrams(now, index, gate, sink),
+                Listener::Tcp(_) => !self.listeners[index].starved && self.accept(now, index, gate),
             };
         }
         let Some(connection) = self.connections.get_mut(&token) else { return false };
@@ -169,12 +175,16 @@ impl Sockets {
         turn == Turn::More
     }
 
-    fn datagrams(&mut self, index: usize, sink: &mut dyn FnMut(Received)) -> bool {
+    fn datagrams(&mut self, now: Time, index: usize, gate: &mut dyn Gate, sink: &mut dyn FnMut(Received)) -> bool {
         for _ in 0..DATAGRAMS_AT_ONCE {
             let Listener::Udp(socket) = &self.listeners[index].socket else { return false };
             match socket.recv_from(&mut self.buffer) {
                 Ok((n, remote)) => {
                     self.counters.datagrams_in += 1;
+                    // Whoever is shut out costs no more than this.
+                    if !gate.admits(now, remote.ip()) || !gate.heeds(now, remote.ip(), &self.buffer[..n]) {
+                        continue;
+                    }
                     let flow = Flow {
                         local: ListenerId(index as u16),
                         transport: SipTransport::Udp,
@@ -183,7 +193,7 @@ impl Sockets {
                     };
                     // RFC 5626 §4.4.1 and common practice: a datagram of CRLFs keeps a binding open and asks nothing.
                     if self.buffer[..n].iter().any(|b| !matches!(b, b'\r' | b'\n' | 0)) {
-                        sink(Received::Message(flow, Box::new(Message::parse(&self.buffer[..n]))));
+                        sink(Received::Datagram(flow, Bytes::copy_from_slice(&self.buffer[..n])));
                     }
                 }
                 Err(e) if e.kind() == ErrorKind::WouldBlock => return false,
@@ -215,13 +225,17 @@ impl Sockets {
         any
     }
 
-    fn accept(&mut self, now: Time, index: usize) -> bool {
+    fn accept(&mut self, now: Time, index: usize, gate: &mut dyn Gate) -> bool {
         for _ in 0..ACCEPTS_AT_ONCE {
             let listening = &mut self.listeners[index];
             let Listener::Tcp(listener) = &listening.socket else { return false };
             match listener.accept() {
                 Ok((stream, remote)) => {
                     listening.starved = false;
+                    if gate.shuts_out(now, remote.ip()) {
+                        self.counters.connections_banned += 1;
+                        continue;
+                    }
                     let taken = self.take_in(now, stream, ListenerId(index as u16), kernel::unmapped(remote));
                     self.counters.connections_accepted += u64::from(taken);
                     self.counters.connections_refused += u64::from(!taken);
@@ -370,22 +384,32 @@ impl Sockets {
     }
 
     /// Closes what is overdue: connections that were not made in time, on which no message ever came, or that have been
-    /// idle for long; their peers open new ones (RFC 3261 §18). Accepts where that had failed. Once a second.
-    pub fn sweep(&mut self, now: Time, sink: &mut dyn FnMut(Received)) {
+    /// idle for long; their peers open new ones (RFC 3261 §18); and those of sources that are banned. Accepts where that
+    /// had failed. Once a second.
+    pub fn sweep(&mut self, now: Time, gate: &mut dyn Gate, sink: &mut dyn FnMut(Received)) {
+        let before = self.connections.len();
+        let banned: Vec<Token> = self
+            .connections
+            .iter()
+            .filter(|(_, c)| c.source.is_some() && gate.shuts_out(now, c.flow.remote.ip()))
+            .map(|(token, _)| *token)
+            .collect();
+        banned.into_iter().for_each(|token| self.close(token, sink));
+        self.counters.connections_banned += (before - self.connections.len()) as u64;
         let overdue: Vec<Token> =
             self.connections.iter().filter(|(_, c)| c.is_overdue(now)).map(|(token, _)| *token).collect();
         overdue.into_iter().for_each(|token| self.close(token, sink));
         for index in 0..self.listeners.len() {
             if self.listeners[index].starved {
-                self.catch_up(now, index);
+                self.catch_up(now, index, gate);
             }
         }
     }
 
     /// The whole backlog: no event will come for those that have waited.
-    fn catch_up(&mut self, now: Time, index: usize) {
+    fn catch_up(&mut self, now: Time, index: usize, gate: &mut dyn Gate) {
         for _ in 0..=kernel::BACKLOG / ACCEPTS_AT_ONCE {
-            if !self.accept(now, index) {
+            if !self.accept(now, index, gate) {
                 return;
             }
         }

@@ -1,4 +1,4 @@
-//! Checks of `[sip]`, `[[trunk]]`, `[[route]]` and of the room for calls: who may call, from where, to where.
+//! Checks of `[sip]`, `[[trunk]]` and of the room for calls: who may call, from where, to where.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -8,7 +8,7 @@ use std::{
 use ipnet::IpNet;
 
 use super::Checker;
-use crate::config::{Destination, SipTransport, Trunk, document::at};
+use crate::config::{Destination, NamedDestination, SipTransport, Trunk, document::at};
 
 pub(super) fn check(checker: &mut Checker<'_>) {
     let config = checker.config;
@@ -24,6 +24,7 @@ pub(super) fn check(checker: &mut Checker<'_>) {
         repeated(checker, index, "codecs", &trunk.codecs);
         repeated(checker, index, "media", &trunk.media);
         destinations(checker, index, trunk);
+        super::trunks::check(checker, index, trunk);
         if checker.whole(&["trunk.from", "trunk.destinations"])
             && trunk.from.is_empty()
             && trunk.destinations.is_empty()
@@ -36,8 +37,20 @@ pub(super) fn check(checker: &mut Checker<'_>) {
         }
     }
     callers_apart(checker);
-    routes(checker);
     room_for_media(checker);
+    session_timer(checker);
+}
+
+/// RFC 4028 §5: nobody asks for a session interval that they would refuse.
+fn session_timer(checker: &mut Checker<'_>) {
+    let timer = checker.config.sip.session_timer;
+    if timer.expires_s < timer.min_se_s {
+        checker.error(
+            at!["sip", "session_timer", "expires_s"],
+            timer.expires_s.to_string(),
+            format!("sip.session_timer.min_se_s ({}) or more", timer.min_se_s),
+        );
+    }
 }
 
 fn listens(checker: &mut Checker<'_>) {
@@ -104,15 +117,30 @@ fn destinations(checker: &mut Checker<'_>, index: usize, trunk: &Trunk) {
         .filter(|listen| listen.address == trunk.address)
         .flat_map(|listen| listen.transports.iter().copied())
         .collect();
-    for (at, text) in trunk.destinations.iter().enumerate() {
-        let path = at!["trunk", index, "destinations", at];
+    for (at, entry) in trunk.destinations.iter().enumerate() {
+        let (path, text) = (at!["trunk", index, "destinations", at], &entry.uri);
+        if trunk.destinations[..at].iter().any(|other| other.uri == *text) {
+            checker.error(path, format!("{text:?} again"), "each destination once; a weight gives it a larger share");
+        }
         let destination = match text.parse::<Destination>() {
             Ok(destination) => destination,
+            Err(_) if NamedDestination::parse(text).is_some() => {
+                let asked = NamedDestination::parse(text).and_then(|named| named.transport);
+                if let Some(transport) = asked.filter(|transport| !heard.is_empty() && !heard.contains(transport))
+                    && checker.whole(&["sip.listen"])
+                {
+                    let word = word(transport);
+                    let there =
+                        format!("a transport that {:?} has in sip.listen, or {word} added there", trunk.address);
+                    checker.error(path, format!("{text:?}"), there);
+                }
+                continue;
+            }
             Err(error) => {
                 checker.error(
                     path,
                     format!("{text:?}: {error}"),
-                    "sip:IP[:PORT][;transport=udp|tcp], an IPv6 address in brackets",
+                    "sip:HOST[:PORT][;transport=udp|tcp], the host an IP address (IPv6 in brackets) or a name",
                 );
                 continue;
             }
@@ -152,39 +180,6 @@ fn callers_apart(checker: &mut Checker<'_>) {
                     ),
                 );
             }
-        }
-    }
-}
-
-fn routes(checker: &mut Checker<'_>) {
-    let config = checker.config;
-    let trunks: Vec<&str> = config.trunks.iter().map(|trunk| trunk.name.as_str()).collect();
-    let mut seen: HashSet<(&str, Option<&str>)> = HashSet::new();
-    for (index, route) in config.routes.iter().enumerate() {
-        if let Some(from) = &route.from {
-            checker.must_exist(at!["route", index, "from"], from, &trunks, "trunk");
-        }
-        for (at, to) in route.to.iter().enumerate() {
-            let path = at!["route", index, "to", at];
-            checker.must_exist(path, to, &trunks, "trunk");
-            let trunk = config.trunks.iter().find(|trunk| &trunk.name == to);
-            if checker.whole(&["trunk.destinations"]) && trunk.is_some_and(|trunk| trunk.destinations.is_empty()) {
-                checker.error(path, format!("{to:?}, which has no destinations"), "a trunk with destinations");
-            }
-        }
-        if let Some(bad) = route.prefix.chars().find(|c| !c.is_ascii_graphic()) {
-            checker.error(
-                at!["route", index, "prefix"],
-                format!("{bad:?} in it"),
-                "printable ASCII characters without blanks",
-            );
-        }
-        if !seen.insert((&route.prefix, route.from.as_deref())) {
-            checker.error(
-                at!["route", index, "prefix"],
-                format!("{:?} again", route.prefix),
-                "each pair of prefix and from once; list the trunks of one route in `to`",
-            );
         }
     }
 }

@@ -2,8 +2,11 @@
 //! whatever the others found; a check whose ground is missing (`Holes`) stays silent.
 
 mod calls;
+mod dialplan;
 mod machine;
 mod network;
+mod protection;
+mod trunks;
 
 use std::collections::HashMap;
 
@@ -20,6 +23,8 @@ pub fn check(document: &Document<'_>, config: &Config, host: &Host, holes: &Hole
     machine::check(&mut checker);
     network::check(&mut checker);
     calls::check(&mut checker);
+    protection::check(&mut checker);
+    dialplan::check(&mut checker);
     checker.problems
 }
 

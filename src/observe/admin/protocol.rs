@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 
+use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
 use crate::{
@@ -32,6 +33,21 @@ pub enum AdminRequest {
     /// Ends a call: BYE on both sides, or CANCEL and a final answer if it is not answered.
     #[serde(rename = "calls.hangup")]
     CallsHangup { id: String },
+    #[serde(rename = "bans.list")]
+    BansList {
+        #[serde(default = "default_rows")]
+        limit: u32,
+    },
+    /// Shuts a network out from SIP. `for_s` absent: `sip.protection.ban_s`.
+    #[serde(rename = "bans.add")]
+    BansAdd {
+        network: IpNet,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        for_s: Option<u64>,
+    },
+    /// Lifts the ban of exactly this network.
+    #[serde(rename = "bans.remove")]
+    BansRemove { network: IpNet },
     #[serde(rename = "flows.list")]
     FlowsList {
         #[serde(default = "default_rows")]
@@ -39,6 +55,8 @@ pub enum AdminRequest {
     },
     #[serde(rename = "ports.list")]
     PortsList {},
+    #[serde(rename = "trunks.list")]
+    TrunksList {},
     /// No new calls; those in progress end by themselves, or after `deadline_s` with a BYE. Absent: `node.drain_s`.
     #[serde(rename = "drain")]
     Drain {
@@ -64,8 +82,12 @@ pub enum Answer {
     Call(Box<CallDetail>),
     /// The call that is being ended.
     Hangup(CallRow),
+    Bans(Listing<BanRow>),
+    /// The ban that was set, or lifted.
+    Ban(BanRow),
     Flows(Listing<FlowRow>),
     Ports(Listing<PortRow>),
+    Trunks(Listing<TrunkRow>),
     Drain(DrainState),
     Status(Status),
 }
@@ -107,6 +129,18 @@ pub struct CallRow {
     pub answered_s: Option<f64>,
     /// Codec of side A and side B.
     pub codecs: [Option<String>; 2],
+}
+
+/// A network that is shut out from SIP.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BanRow {
+    pub network: IpNet,
+    /// `operator`, or the offence: `scanner`, `unknown_caller`, `malformed`, `limit`.
+    pub reason: String,
+    pub since_unix_ms: u64,
+    pub until_unix_ms: u64,
+    /// Messages that it kept out.
+    pub hits: u64,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -200,6 +234,36 @@ pub struct PortRow {
     pub xstats: Vec<Named>,
 }
 
+/// A trunk: its calls, its limits and where calls to it go.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct TrunkRow {
+    pub name: String,
+    /// Calls in progress from it and to it.
+    pub calls_in: u32,
+    pub calls_out: u32,
+    /// `order`, `weighted`, `round_robin` or `least_calls`.
+    pub policy: String,
+    /// Those that are set.
+    pub limits: Vec<Named>,
+    /// Since the start, by direction and limit: `in max_calls`. Those that occurred.
+    pub refused: Vec<Named>,
+    pub destinations: Vec<DestinationRow>,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct DestinationRow {
+    pub uri: String,
+    pub priority: u16,
+    pub weight: u16,
+    /// None: nobody asks, or nothing came of it yet.
+    pub up: Option<bool>,
+    /// How long it has been so, if that ever changed.
+    pub for_s: Option<u64>,
+    /// Changes since the start.
+    pub changes: u64,
+    pub calls: u32,
+}
+
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DrainState {
     pub calls: u64,
@@ -235,6 +299,15 @@ mod tests {
         assert_eq!(read(r#"{"command":"drain"}"#).unwrap(), AdminRequest::Drain { deadline_s: None });
         assert!(read(r#"{"command":"ports.list","id":"x"}"#).is_err());
         assert!(read(r#"{"command":"reboot"}"#).is_err());
+        let network = "203.0.113.0/24".parse().unwrap();
+        assert_eq!(
+            read(r#"{"command":"bans.add","network":"203.0.113.0/24","for_s":60}"#).unwrap(),
+            AdminRequest::BansAdd { network, for_s: Some(60) }
+        );
+        assert_eq!(
+            read(r#"{"command":"bans.remove","network":"203.0.113.0/24"}"#).unwrap(),
+            AdminRequest::BansRemove { network }
+        );
     }
 
     #[test]

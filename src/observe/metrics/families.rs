@@ -41,6 +41,14 @@ families! {
     SIP_MESSAGES = Counter "tandem_sip_messages_total" ["direction", "kind"] "SIP messages by method or status.";
     SIP_RETRANSMISSIONS = Counter "tandem_sip_retransmissions_total" ["direction"] "SIP messages that repeat an earlier one.";
     SIP_REFUSED = Counter "tandem_sip_refused_total" ["reason"] "SIP input that opened nothing, by reason.";
+    SIP_BANS = Gauge "tandem_sip_bans" ["by"] "Networks that are shut out from SIP, for offences and by the operator.";
+    SIP_BANS_IMPOSED = Counter "tandem_sip_bans_imposed_total" ["offence"] "Bans that sources earned, by offence.";
+    CALLS_ADMITTED_RATIO = Gauge "tandem_calls_admitted_ratio" [] "Of the new calls, what overload control takes: 1 is all.";
+    TRUNK_CALLS = Gauge "tandem_trunk_calls" ["trunk", "direction"] "Calls in progress from (in) and to (out) a trunk.";
+    TRUNK_REFUSED = Counter "tandem_trunk_refused_total" ["trunk", "direction", "limit"] "Calls that a limit of the trunk refused (in) or kept from it (out).";
+    TRUNK_DESTINATION_CALLS = Gauge "tandem_trunk_destination_calls" ["trunk", "destination"] "Calls in progress at a destination of a trunk.";
+    TRUNK_DESTINATION_UP = Gauge "tandem_trunk_destination_up" ["trunk", "destination"] "1 if a destination that is asked by OPTIONS is up.";
+    TRUNK_DESTINATION_CHANGES = Counter "tandem_trunk_destination_changes_total" ["trunk", "destination", "to"] "Changes of a destination to up or down.";
     CDR_RECORDS = Counter "tandem_cdr_records_total" ["result"] "Call-detail records written, dropped (queue full) or failed (file).";
 
     // Packets, counted by the workers.
@@ -70,6 +78,8 @@ families! {
     RING_CAPACITY = Gauge "tandem_ring_capacity" ["ring"] "Entries that a ring can hold.";
     QUEUE_DEPTH = Gauge "tandem_slow_queue_depth" ["queue"] "Items that wait for or in the slow path.";
     SLOW_LOOP = Histogram "tandem_slow_loop_seconds" [] "Time of one round of the slow path's loop, waiting excluded.";
+
+    SLOW_LATE = Histogram "tandem_slow_late_seconds" ["of"] "How late each round of the slow path found what belongs to calls in progress, and the new calls that wait.";
 
     // Devices.
     PORT_LINK_UP = Gauge "tandem_port_link_up" ["port"] "1 if the device says that its link is up.";

@@ -14,6 +14,9 @@ pub const LOSS_RATIO: &[f64] = &[0.0, 0.0001, 0.001, 0.005, 0.01, 0.02, 0.05, 0.
 /// Bounds for rounds of a loop, seconds.
 pub const LOOP_SECONDS: &[f64] = &[0.00001, 0.0001, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.5];
 
+/// Bounds for how late something is dealt with, seconds: T1 of RFC 3261 is 0.5.
+pub const LATE_SECONDS: &[f64] = &[0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 5.0];
+
 #[derive(Debug)]
 pub struct Histogram {
     bounds: &'static [f64],

@@ -9,25 +9,36 @@ use bytes::Bytes;
 
 use super::{
     call::{Attempt, Call, Leg, Phase},
-    headers, media,
+    headers::{self, Crossing},
+    hiding, media, prack,
+    session_timer::{self, SHORTEST_S},
     teardown::{self, Ending},
     unwanted,
 };
 use crate::{
     base::ids::Side,
+    config::SessionTimerMode,
     sip::{
         dialog::Dialog,
-        endpoint::{ALLOW, AttemptRecord, Cause, Core, EndedBy, Level, Refusal, SDP, Turn, Use},
+        endpoint::{AttemptRecord, Cause, Core, EndedBy, Level, Refusal, SDP, Turn, Use},
         flow::{Flow, Path},
-        message::{CSeq, HeaderName, Host, Message, Method, NameAddr, Uri, escape_user},
-        route::{Destination, called_number},
+        message::{CSeq, HeaderName, Message, Method, NameAddr, Scheme, Uri, escape_user},
+        route::Destination,
+        trunk::{Direction, count, limits},
     },
 };
 
-/// Tries the next destination; ends the call if there is none. A destination whose media addresses are used up is
-/// passed over: another's may have room.
+/// Tries the next destination; ends the call if there is none. A destination whose media addresses are used up, and
+/// every one of a trunk at its limit, is passed over: another's may have room.
 pub fn next(core: &mut Core, turn: &mut Turn<'_>, call: &mut Call) {
+    // What failed before is no call of its trunk any more.
+    count::note(&mut core.live.trunks, call);
     while let Some(destination) = call.targets.pop_front() {
+        if let Err(refusal) = limits::admit(core, turn, &destination.trunk, Direction::Out) {
+            call.targets.retain(|other| other.trunk != destination.trunk);
+            call.failure.get_or_insert(Ending::refused(refusal));
+            continue;
+        }
         match start(core, turn, call, destination) {
             Ok(()) => return,
             Err(refusal) if refusal.cause == Cause::NoMedia => call.failure = Some(Ending::refused(refusal)),
@@ -39,13 +50,18 @@ pub fn next(core: &mut Core, turn: &mut Turn<'_>, call: &mut Call) {
 }
 
 fn start(core: &mut Core, turn: &mut Turn<'_>, call: &mut Call, destination: Destination) -> Result<(), Refusal> {
+    if let Some(request) = call.invite_request(core) {
+        Crossing::new(core, &call.a.trunk, &destination.trunk, destination.listener).check_privacy(request)?;
+    }
     media::open(core, turn, call, &destination)?;
     let offer = match call.invite_request(core).map(|request| request.body.clone()) {
         Some(body) if !body.is_empty() => Some(media::pass_offer(core, call, Side::A, &body, &destination.trunk)?),
         _ => None,
     };
     let unavailable = || Refusal::new(503, Cause::Unavailable);
-    let (invite, dialog) = build_invite(core, call, &destination, offer).ok_or_else(unavailable)?;
+    let written = Written::new(core, call, &destination);
+    let ids = Ids { tag: core.random.token(), call_id: core.random.token(), seq: 1, min_se_s: SHORTEST_S };
+    let (invite, dialog) = build_invite(core, call, &destination, &written, offer, &ids).ok_or_else(unavailable)?;
     let flow = Flow {
         local: destination.listener,
         transport: destination.transport,
@@ -56,10 +72,13 @@ fn start(core: &mut Core, turn: &mut Turn<'_>, call: &mut Call, destination: Des
         trunk: destination.trunk.clone(),
         destination: destination.uri.clone(),
         call_id: dialog.call_id.clone(),
+        called: written.called,
+        calling: written.calling,
         at_ms: core.clock.epoch_ms(turn.now),
         status: None,
     };
-    let mark = Core::mark(&call.record.called, &invite);
+    // Of what came in: should it come back with other numbers, it is another call until they repeat.
+    let mark = call.invite_request(core).map_or(0, |request| Core::mark(&call.record.called, request));
     let purpose = Use::Setup { call: call.id, trunk: destination.trunk.clone() };
     let client = core.send(turn.now, invite, Path::direct(flow), mark, purpose).ok_or_else(unavailable)?;
     core.live.dialogs.insert(dialog.key(), (call.id, Side::B));
@@ -81,23 +100,45 @@ pub fn trunk_of<'a>(core: &'a Core, name: &str) -> Option<&'a crate::config::Tru
     core.config.trunks.get(usize::from(core.routing.trunk(name)?.0))
 }
 
+/// The numbers of a call as its destination's trunk wants them.
+struct Written {
+    called: String,
+    calling: Option<String>,
+}
+
+impl Written {
+    fn new(core: &Core, call: &Call, destination: &Destination) -> Written {
+        let trunk = core.routing.trunk(&destination.trunk);
+        let write = |number| trunk.map(|trunk| core.routing.written(number, trunk)).unwrap_or_default();
+        Written { called: write(&call.numbers.called), calling: call.numbers.calling.as_ref().map(write) }
+    }
+}
+
+/// What names an INVITE of leg B, and may have to be another in its second try.
+struct Ids {
+    tag: String,
+    call_id: String,
+    seq: u32,
+    min_se_s: u32,
+}
+
 /// The INVITE of leg B: nothing of leg A's hops, its own Call-ID and tags, what `headers` lets pass.
 fn build_invite(
-    core: &mut Core,
+    core: &Core,
     call: &Call,
     destination: &Destination,
+    written: &Written,
     offer: Option<Bytes>,
+    ids: &Ids,
 ) -> Option<(Message, Dialog)> {
-    let (tag, call_id) = (core.random.token(), core.random.token());
-    let local = core.local(destination.listener)?;
+    let Ids { tag, call_id, seq, min_se_s } = ids;
     let request = call.invite_request(core)?;
-    let target = called_uri(request.uri()?, destination)?;
-    let caller = request.from().ok()?;
-    let user = caller.uri.called().map(|user| if caller.uri.scheme.is_sip() { user.into() } else { escape_user(user) });
-    let mut from = NameAddr::new(Uri::sip(user.as_deref(), Host::Ip(local.told), None));
-    from.display = caller.display;
-    from.set_tag(&tag);
-    let to = NameAddr::new(Uri::sip(target.user.as_deref(), target.host.clone(), None));
+    let target = called_uri(call, request.uri()?, destination, written)?;
+    let crossing = Crossing::new(core, &call.a.trunk, &destination.trunk, destination.listener);
+    let mut from = calling_address(call, request, crossing.caller(request)?, written)?;
+    from.set_tag(tag);
+    let mut to = NameAddr::new(Uri::sip(target.user.as_deref(), target.host.clone(), None));
+    note_user(&target, &mut to.uri);
     let mut invite = Message::request(Method::Invite, target);
     let forwards = request.max_forwards().unwrap_or(70).saturating_sub(1);
     let lines = &mut invite.headers;
@@ -105,10 +146,12 @@ fn build_invite(
     lines.push(HeaderName::From, from.to_string());
     lines.push(HeaderName::To, to.to_string());
     lines.push(HeaderName::CallId, call_id.as_str());
-    lines.push(HeaderName::CSeq, CSeq { seq: 1, method: Method::Invite }.to_string());
+    lines.push(HeaderName::CSeq, CSeq { seq: *seq, method: Method::Invite }.to_string());
     lines.push(HeaderName::Contact, core.contact(destination.listener));
-    lines.push(HeaderName::Allow, ALLOW);
-    headers::copy(request, &mut invite, headers::of_invite());
+    core.capabilities(&destination.trunk, &mut invite);
+    session_timer::ask(session_timer::policy(core, &destination.trunk), None, *min_se_s, &mut invite);
+    prack::ask(core, call, &destination.trunk, &mut invite);
+    headers::push(crossing.request(request), &mut invite);
     if let Some(offer) = offer {
         invite.headers.push(HeaderName::ContentType, SDP);
         invite.body = offer;
@@ -119,33 +162,103 @@ fn build_invite(
         remote: destination.remote,
         connection: None,
     };
-    Some((invite, Dialog::calling(&call_id, from, to, 1, flow)))
+    Some((invite, Dialog::calling(call_id, from, to, *seq, flow)))
+}
+
+/// RFC 4028 §7.3: the destination wants a longer session interval, and is asked again with it. False: it asks for no
+/// more than it was offered.
+fn ask_again(core: &mut Core, turn: &mut Turn<'_>, call: &mut Call, response: &Message) -> bool {
+    let (Some(attempt), Some(leg)) = (&call.attempt, &call.b) else { return false };
+    let policy = session_timer::policy(core, &leg.trunk);
+    // Without a session interval of ours, a proxy on the way has put one in.
+    let asked_s = if policy.mode == SessionTimerMode::Request { policy.expires_s } else { 0 };
+    let Some(min_se_s) = session_timer::demanded(policy, asked_s.max(leg.min_se_s), response) else { return false };
+    let destination = attempt.destination.clone();
+    let ids = Ids {
+        tag: leg.dialog.local_tag().to_owned(),
+        call_id: leg.dialog.call_id.clone(),
+        seq: leg.dialog.local_seq() + 1,
+        min_se_s,
+    };
+    let offer = match call.invite_request(core).map(|request| request.body.clone()) {
+        Some(body) if !body.is_empty() => media::pass_offer(core, call, Side::A, &body, &destination.trunk).ok(),
+        _ => None,
+    };
+    let written = Written::new(core, call, &destination);
+    let Some((invite, dialog)) = build_invite(core, call, &destination, &written, offer, &ids) else { return false };
+    let Some(mark) = call.invite_request(core).map(|request| Core::mark(&call.record.called, request)) else {
+        return false;
+    };
+    let purpose = Use::Setup { call: call.id, trunk: destination.trunk.clone() };
+    let path = Path::direct(dialog.source);
+    let Some(client) = core.send(turn.now, invite, path, mark, purpose) else { return false };
+    let mut leg = Leg::new(dialog, &destination.trunk);
+    leg.min_se_s = min_se_s;
+    call.b = Some(leg);
+    if let Some(attempt) = &mut call.attempt {
+        attempt.client = client;
+    }
+    true
 }
 
 /// The number called, at the destination.
-fn called_uri(asked: &Uri, destination: &Destination) -> Option<Uri> {
+fn called_uri(call: &Call, asked: &Uri, destination: &Destination, written: &Written) -> Option<Uri> {
     let mut uri = Uri::parse(&destination.uri).ok()?;
-    uri.user = if asked.scheme.is_sip() {
-        asked.user.clone()
-    } else {
-        Some(called_number(asked)).filter(|n| !n.is_empty()).map(|n| escape_user(&n))
-    };
+    uri.user = call.numbers.called.user_part(asked, &written.called);
+    note_user(asked, &mut uri);
+    Some(uri)
+}
+
+/// The caller as the other side may see him, with his number as it wants it; who stays unknown has none.
+fn calling_address(call: &Call, request: &Message, mut shown: NameAddr, written: &Written) -> Option<NameAddr> {
+    if hiding::is_nowhere(&shown.uri.host) {
+        return Some(shown);
+    }
+    let caller = request.from().ok()?;
+    if let (Some(number), Some(written)) = (&call.numbers.calling, &written.calling) {
+        // Of what was dialled, that which may be shown.
+        let params = shown.uri.user.as_deref().and_then(|user| user.split_once(';')).map(|(_, params)| params);
+        shown.uri.user = match params {
+            _ if caller.uri.scheme.is_sip() => number.user_part(&shown.uri, written),
+            Some(params) => Some(format!("{};{params}", escape_user(written))),
+            None => Some(escape_user(written)),
+        };
+        // Many phones show their number as their name.
+        if caller.display.as_ref() == Some(&number.dialled) {
+            shown.display = Some(written.clone());
+        }
+    }
+    note_user(&caller.uri, &mut shown.uri);
+    Some(shown)
+}
+
+/// RFC 3261 §19.1.6: what the user part is goes along with it, and of a tel URI it is a telephone number.
+fn note_user(asked: &Uri, uri: &mut Uri) {
     if let Some(user) = asked.params.get("user") {
         uri.params.set("user", user);
+    } else if asked.scheme == Scheme::Tel && uri.user.is_some() {
+        uri.params.set("user", Some("phone"));
     }
-    Some(uri)
 }
 
 /// The attempt came to nothing.
 pub fn failed(core: &mut Core, turn: &mut Turn<'_>, call: &mut Call, ending: Ending, try_next: bool) {
-    call.attempt = None;
+    if let Some(attempt) = call.attempt.take()
+        && try_next
+    {
+        // RFC 3263 §4.3: the next server; this one is tried last for a while.
+        core.names.failed(turn.now, attempt.destination.transport, attempt.destination.remote);
+    }
     if let Some(record) = call.record.attempts.last_mut() {
         record.status = Some(ending.status);
     }
     if let Some(mut leg) = call.b.take() {
         leg.gone(core);
     }
-    if try_next && call.phase == Phase::Setup {
+    teardown::drop_reinvite(core, turn.now, call, None);
+    // A caller that was told an offer by one destination cannot be told another's (RFC 3264 §4).
+    let offered = call.late && call.reliable.as_ref().is_some_and(|reliable| reliable.told.is_some());
+    if try_next && call.phase == Phase::Setup && !offered {
         let text = format!("destination failed: {} {}", ending.status, ending.cause.as_str());
         core.log(Level::Info, Some(call.id), Some(call.sip_call_id()), text);
         call.failure = Some(ending);
@@ -164,7 +277,7 @@ pub fn unanswered(core: &mut Core, turn: &mut Turn<'_>, call: &mut Call, transpo
 
 /// Lets the attempt's timers fire.
 pub fn fire(core: &mut Core, turn: &mut Turn<'_>, call: &mut Call) {
-    let Some(attempt) = &call.attempt else { return };
+    let Some(attempt) = call.attempt.as_ref().filter(|_| call.held.is_none()) else { return };
     let silent = attempt.no_reply_at.is_some_and(|at| at <= turn.now);
     if !silent && attempt.ring_until > turn.now {
         return;
@@ -176,7 +289,11 @@ pub fn fire(core: &mut Core, turn: &mut Turn<'_>, call: &mut Call) {
 
 /// A final response that is no 2xx.
 pub fn rejected(core: &mut Core, turn: &mut Turn<'_>, call: &mut Call, response: &Message) {
-    let ending = Ending::rejected(response, EndedBy::Callee, Cause::Rejected);
+    if ask_again(core, turn, call, response) {
+        return;
+    }
+    let crossing = Crossing::of_call(core, call, Side::B);
+    let ending = Ending::rejected(response, EndedBy::Callee, Cause::Rejected).across(&crossing, response);
     let unavailable = ending.status == 503;
     let ending = if unavailable { Ending { cause: Cause::Unavailable, ..ending } } else { ending };
     failed(core, turn, call, ending, unavailable);

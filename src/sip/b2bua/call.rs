@@ -1,18 +1,19 @@
 //! A call and its legs: what is kept between two messages. Slow-path thread; all of it is saved.
 
-use std::{collections::VecDeque, time::Duration};
+use std::collections::VecDeque;
 
 use serde::{Deserialize, Serialize};
 
-use super::{media::CallMedia, reinvite::Reinvite, teardown::Ending};
+pub use super::leg::{Late, Leg, LegState, Unacked};
+use super::{media::CallMedia, progress::Held, reinvite::Reinvite, reliable::Reliable, teardown::Ending};
 use crate::{
     base::{Time, ids::Side},
     sip::{
-        dialog::Dialog,
         endpoint::{CallId, CallRecord, Core},
         message::Message,
-        route::Destination,
+        route::{Destination, Numbers},
         transaction::{ClientId, ServerId},
+        trunk::Counted,
     },
 };
 
@@ -24,61 +25,6 @@ pub enum Phase {
     Answered,
     /// Recorded and without media; legs that still owe or expect a message linger.
     Ended,
-}
-
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub enum LegState {
-    /// No 2xx yet.
-    Early,
-    Confirmed,
-    /// To be hung up as soon as our 2xx is acknowledged (RFC 3261 §15); with this Reason.
-    ByeWaits(Option<String>),
-    /// Our BYE is under way.
-    ByeSent,
-    /// The dialog is no more.
-    Gone,
-}
-
-/// Our 2xx to an INVITE, which is repeated until its ACK (RFC 3261 §13.3.1.4).
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Unacked {
-    pub server: ServerId,
-    /// The INVITE's CSeq number.
-    pub seq: u32,
-    pub interval: Duration,
-    pub next: Time,
-    pub give_up: Time,
-    /// Our 2xx carried an offer: the answer comes in the ACK, and goes on to the other leg in the ACK that its 2xx
-    /// still waits for.
-    pub late: Option<Late>,
-}
-
-/// The 2xx of the other leg that waits for our ACK.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Late {
-    pub client: ClientId,
-    pub seq: u32,
-}
-
-#[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct Leg {
-    pub dialog: Dialog,
-    pub trunk: String,
-    pub state: LegState,
-    pub unacked: Option<Unacked>,
-}
-
-impl Leg {
-    pub fn new(dialog: Dialog, trunk: &str) -> Self {
-        Leg { dialog, trunk: trunk.to_owned(), state: LegState::Early, unacked: None }
-    }
-
-    /// The dialog ended: nothing finds the leg any more.
-    pub fn gone(&mut self, core: &mut Core) {
-        core.live.dialogs.remove(&self.dialog.key());
-        self.state = LegState::Gone;
-        self.unacked = None;
-    }
 }
 
 /// The destination that is being tried.
@@ -106,10 +52,17 @@ pub struct Call {
     pub attempt: Option<Attempt>,
     /// Destinations not tried yet.
     pub targets: VecDeque<Destination>,
+    /// Called and calling number, as dialled and as the dial plan left them.
+    pub numbers: Numbers,
     /// How the last attempt failed.
     pub failure: Option<Ending>,
     pub media: Option<CallMedia>,
+    /// An offer that crosses within the call, or a re-INVITE without one.
     pub reinvite: Option<Reinvite>,
+    /// How the caller acknowledges provisional responses, if it does.
+    pub reliable: Option<Box<Reliable>>,
+    /// Leg B's 2xx, while the caller has not acknowledged a description.
+    pub held: Option<Box<Held>>,
     /// When the last provisional response is sent again (RFC 3261 §13.3.1.1).
     pub refresh_at: Option<Time>,
     pub started: Time,
@@ -117,6 +70,9 @@ pub struct Call {
     pub answered: Option<Time>,
     /// Filled in as the call goes; its times at the end.
     pub record: CallRecord,
+    /// Where it is counted as in progress.
+    #[serde(skip)]
+    pub counted: Counted,
 }
 
 impl Call {
@@ -146,15 +102,15 @@ impl Call {
     }
 
     pub fn next_deadline(&self) -> Option<Time> {
-        let unacked = |leg: &Leg| leg.unacked.as_ref().map(|u| u.next.min(u.give_up));
-        let attempt = self.attempt.as_ref();
+        let attempt = self.attempt.as_ref().filter(|_| self.held.is_none());
         [
             attempt.and_then(|a| a.no_reply_at),
             attempt.map(|a| a.ring_until),
             self.refresh_at,
-            unacked(&self.a),
-            self.b.as_ref().and_then(unacked),
+            self.a.next_deadline(),
+            self.b.as_ref().and_then(Leg::next_deadline),
             self.reinvite.as_ref().map(|r| r.give_up),
+            self.reliable.as_ref().and_then(|reliable| reliable.next_deadline()),
         ]
         .into_iter()
         .flatten()

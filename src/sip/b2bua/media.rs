@@ -24,8 +24,12 @@ pub struct CallMedia {
     /// The address names it was opened with.
     names: [Vec<String>; 2],
     anchor: SdpAnchor,
-    /// What leg A was answered last, in a provisional response or the final one.
-    last_answer: Option<Bytes>,
+    /// The last offer, as its side wrote it.
+    offered: Option<(Side, Bytes)>,
+    /// What each side's description in force says, as that side wrote it.
+    said: [Option<Bytes>; 2],
+    /// There was an offer after the first one: the first one's answers mean nothing any more.
+    pub renegotiated: bool,
 }
 
 /// The session description in a message; a body of another type is none.
@@ -45,7 +49,7 @@ pub fn open(core: &mut Core, turn: &mut Turn<'_>, call: &mut Call, destination: 
     if let Some(media) = &mut call.media {
         if media.names == names {
             media.anchor = anchor;
-            media.last_answer = None;
+            media.renegotiated = false;
             // What the destination before had said (early media) holds no longer: it is neither heard nor fed.
             turn.media.update(turn.outside, media.session.id, Side::B, &LegMedia::nowhere());
             return Ok(());
@@ -56,7 +60,8 @@ pub fn open(core: &mut Core, turn: &mut Turn<'_>, call: &mut Call, destination: 
     match turn.media.open(turn.outside, &request) {
         Ok(session) => {
             core.live.sessions.insert(session.id, call.id);
-            call.media = Some(CallMedia { session, names, anchor, last_answer: None });
+            call.media =
+                Some(CallMedia { session, names, anchor, offered: None, said: [None, None], renegotiated: false });
             Ok(())
         }
         Err(error) => {
@@ -83,6 +88,9 @@ pub fn pass_offer(core: &mut Core, call: &mut Call, from: Side, offer: &[u8], tr
     let [a, b] = &media.session.local;
     let local = if from == Side::A { b } else { a };
     let passed = Sdp::parse(offer).and_then(|offer| media.anchor.offer_to_other_side(from, &offer, local, &codecs));
+    if passed.is_ok() {
+        media.offered = Some((from, Bytes::copy_from_slice(offer)));
+    }
     passed.map_err(|error| {
         core.log(Level::Info, Some(id), Some(&call_id), format!("offer of leg {from}: {error}"));
         Refusal::new(error.status(), Cause::NotAcceptable)
@@ -113,14 +121,47 @@ pub fn pass_answer(
     for (side, leg) in Side::BOTH.iter().zip(&answered.legs) {
         turn.media.update(turn.outside, media.session.id, *side, leg);
     }
-    if offerer == Side::A {
-        media.last_answer = Some(answered.sdp.clone());
-    }
+    let offer = media.offered.as_ref().filter(|(from, _)| *from == offerer).map(|(_, offer)| offer.clone());
+    let answer = Some(Bytes::copy_from_slice(answer));
+    media.said = if offerer == Side::A { [offer, answer] } else { [answer, offer] };
     Ok(answered.sdp)
 }
 
-pub fn last_answer(call: &Call) -> Option<Bytes> {
-    call.media.as_ref()?.last_answer.clone()
+/// What `side` was told last, as an offer that changes nothing.
+pub fn told(call: &Call, side: Side) -> Option<Bytes> {
+    call.media.as_ref()?.anchor.repeat(side)
+}
+
+/// Whether that is, to the byte, what `side` said when the description in force was agreed.
+pub fn is_in_force(call: &Call, side: Side, description: &[u8]) -> bool {
+    said(call, side).is_some_and(|said| said == description)
+}
+
+/// `side` answered an offer that repeated what it was told. It may all the same have moved.
+pub fn refreshed(core: &mut Core, turn: &mut Turn<'_>, call: &mut Call, side: Side, answer: &Bytes) {
+    if is_in_force(call, side, answer) {
+        return;
+    }
+    let (id, call_id) = (call.id, call.sip_call_id().to_owned());
+    let Some(media) = &mut call.media else { return };
+    match Sdp::parse(answer).and_then(|answer| answer.media()) {
+        Ok(audio) => {
+            turn.media.update(turn.outside, media.session.id, side, &audio.leg);
+            media.said[side.index()] = Some(answer.clone());
+        }
+        Err(error) => {
+            core.log(Level::Info, Some(id), Some(&call_id), format!("answer of leg {side} to a refresh: {error}"));
+        }
+    }
+}
+
+/// What `side` said when the description in force was agreed.
+pub fn said(call: &Call, side: Side) -> Option<Bytes> {
+    call.media.as_ref()?.said[side.index()].clone()
+}
+
+pub fn is_renegotiated(call: &Call) -> bool {
+    call.media.as_ref().is_some_and(|media| media.renegotiated)
 }
 
 pub fn phase(turn: &mut Turn<'_>, call: &Call, phase: Phase) {

@@ -8,9 +8,8 @@ use super::{
 use crate::{
     base::ids::Side,
     sip::{
-        endpoint::Cause,
-        endpoint::{ALLOW, Core, Refusal, SDP, Turn, Use},
-        message::{HeaderName, Message, Method, Start},
+        endpoint::{Core, SDP, Turn, Use},
+        message::{HeaderName, Message, Method},
         transaction::ServerId,
     },
 };
@@ -63,15 +62,11 @@ fn pass(
 
 /// The other side's final response goes back.
 pub fn response(core: &mut Core, turn: &Turn<'_>, answer: ServerId, response: &Message) {
-    let Start::Response { status, reason } = &response.start else { return };
-    if *status < 200 {
-        return;
-    }
-    let Some(mut out) = core.response(answer, *status, reason, "") else { return };
+    let Some(status) = response.status().filter(|status| *status >= 200) else { return };
+    let phrase = headers::phrase_of(response).unwrap_or_default();
+    let Some(mut out) = core.response(answer, status, &phrase, "") else { return };
     headers::copy(response, &mut out, passed());
-    for (name, value) in headers::passed_with(response) {
-        out.headers.push(name, value);
-    }
+    headers::push(headers::passed_with(response), &mut out);
     out.body = response.body.clone();
     core.respond(turn.now, answer, &out);
 }
@@ -84,10 +79,11 @@ pub fn lost(core: &mut Core, turn: &mut Turn<'_>, call: &mut Call, response: &Me
 }
 
 /// RFC 3261 §11.2: what tandem can do.
-pub fn options(core: &mut Core, turn: &Turn<'_>, server: ServerId) {
-    let refusal = Refusal::new(200, Cause::BadRequest)
-        .with(HeaderName::Allow, ALLOW)
-        .with(HeaderName::Accept, SDP)
-        .with(HeaderName::AcceptEncoding, "identity");
-    core.refuse(turn.now, server, None, &refusal);
+pub fn options(core: &mut Core, turn: &Turn<'_>, server: ServerId, trunk: &str) {
+    let tag = core.random.token();
+    let Some(mut response) = core.response(server, 200, "", &tag) else { return };
+    core.capabilities(trunk, &mut response);
+    response.headers.push(HeaderName::Accept, SDP);
+    response.headers.push(HeaderName::AcceptEncoding, "identity");
+    core.respond(turn.now, server, &response);
 }

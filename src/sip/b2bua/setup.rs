@@ -3,8 +3,10 @@
 use std::collections::VecDeque;
 
 use super::{
-    attempt,
+    accept, attempt,
     call::{Call, Leg, Phase},
+    reliable::{self, Reliable},
+    session_timer,
 };
 use crate::{
     base::ids::Side,
@@ -13,8 +15,9 @@ use crate::{
         endpoint::{CallId, CallRecord, Cause, Core, EndedBy, Level, Output, Refusal, Turn},
         flow::Flow,
         message::{HeaderName, Message, Scheme},
-        route::{Destination, TrunkId, called_number},
+        route::{Asked, Choice, Destination, Numbers, TrunkId},
         transaction::ServerId,
+        trunk::{Counted, Direction, choice, limits},
     },
 };
 
@@ -24,12 +27,19 @@ const RETRY_AFTER_S: &str = "10";
 /// Begins a call, or refuses it. The transaction `server` has its request and no response yet.
 pub fn incoming(core: &mut Core, turn: &mut Turn<'_>, server: ServerId, trunk: TrunkId, flow: Flow) -> Option<Call> {
     let request = core.live.tx.server(server)?.request.clone();
-    let called = request.uri().map(called_number).unwrap_or_default();
+    let choice = core.routing.choose(&Asked::of(&request, trunk, core.clock.epoch_ms(turn.now)));
     let id = CallId(core.random.u64());
     core.counters.calls += 1;
-    let record = begin_record(core, turn, id, trunk, &request, &called);
-    match admit(core, trunk, &request, &called) {
-        Ok(targets) => begin(core, turn, id, server, &request, flow, targets, record),
+    let record = begin_record(core, turn, id, trunk, &request, &choice);
+    let targets = admit(core, trunk, &request, &choice).and_then(|targets| {
+        // No limit keeps an emergency call out.
+        if !choice.emergency {
+            limits::admit(core, turn, &record.trunk_a, Direction::In)?;
+        }
+        Ok(choice::arrange(core, turn.now, targets))
+    });
+    match targets {
+        Ok(targets) => begin(core, turn, id, server, &request, flow, targets, choice.numbers, record),
         Err(refusal) => {
             refuse(core, turn, server, record, &refusal);
             None
@@ -43,7 +53,7 @@ fn begin_record(
     id: CallId,
     trunk: TrunkId,
     request: &Message,
-    called: &str,
+    choice: &Choice,
 ) -> CallRecord {
     let now_ms = core.clock.epoch_ms(turn.now);
     CallRecord {
@@ -51,7 +61,9 @@ fn begin_record(
         node: core.config.node.name.clone(),
         from: request.from().map(|from| from.uri.to_string()).unwrap_or_default(),
         to: request.to().map(|to| to.uri.to_string()).unwrap_or_default(),
-        called: called.to_owned(),
+        called: choice.numbers.called.seen.clone(),
+        calling: choice.numbers.calling.as_ref().map(|calling| calling.seen.clone()),
+        emergency: choice.emergency,
         trunk_a: core.config.trunks.get(usize::from(trunk.0)).map(|t| t.name.clone()).unwrap_or_default(),
         trunk_b: None,
         destination: None,
@@ -74,36 +86,42 @@ fn begin_record(
 }
 
 /// RFC 3261 §8.2.2 to §8.2.3 and §16.3, then our own limits, then the dial plan.
-fn admit(core: &Core, trunk: TrunkId, request: &Message, called: &str) -> Result<Vec<Destination>, Refusal> {
+fn admit(core: &Core, trunk: TrunkId, request: &Message, choice: &Choice) -> Result<Vec<Destination>, Refusal> {
     let scheme = request.uri().map(|uri| &uri.scheme);
     if !matches!(scheme, Some(Scheme::Sip | Scheme::Tel)) {
         // sips promises TLS on every hop, which tandem does not have.
         return Err(Refusal::new(416, Cause::BadRequest));
     }
-    check_extensions(request)?;
+    let name = core.config.trunks.get(usize::from(trunk.0)).map_or("", |trunk| trunk.name.as_str());
+    check_extensions(request, &core.extensions(name))?;
+    reliable::check(core, name, request)?;
+    session_timer::check(session_timer::policy(core, name), request)?;
     if request.max_forwards() == Some(0) {
         return Err(Refusal::new(483, Cause::BadRequest));
     }
-    if core.loops(request, Core::mark(called, request)) {
+    if core.loops(request, Core::mark(&choice.numbers.called.seen, request)) {
         return Err(Refusal::new(482, Cause::BadRequest));
     }
     check_body(request)?;
+    accept::check(request)?;
     let busy = |cause| Refusal::new(503, cause).with(HeaderName::RetryAfter, RETRY_AFTER_S);
     if core.live.drain.is_some() {
         return Err(busy(Cause::Draining));
     }
-    if core.live.active >= core.config.sip.max_calls {
+    if core.live.active >= core.config.sip.max_calls && !choice.emergency {
         return Err(busy(Cause::Limit));
     }
-    core.routing.destinations(called, trunk).ok_or(Refusal::new(404, Cause::NoRoute))
+    if choice.rule.is_none() {
+        return Err(Refusal::new(404, Cause::NoRoute));
+    }
+    Ok(core.routing.destinations(&choice.to))
 }
 
-/// RFC 3261 §8.2.2.3: tandem supports no extension that needs to be required.
-pub fn check_extensions(request: &Message) -> Result<(), Refusal> {
-    let mut unknown: Vec<&str> = Vec::new();
-    for name in [&HeaderName::Require, &HeaderName::ProxyRequire] {
-        unknown.extend(request.tokens(name));
-    }
+/// RFC 3261 §8.2.2.3: what is required must be among `known`.
+pub fn check_extensions(request: &Message, known: &[&str]) -> Result<(), Refusal> {
+    let is_known = |tag: &&str| known.iter().any(|known| known.eq_ignore_ascii_case(tag));
+    let mut unknown: Vec<&str> = request.tokens(&HeaderName::Require).filter(|tag| !is_known(tag)).collect();
+    unknown.extend(request.tokens(&HeaderName::ProxyRequire));
     if unknown.is_empty() {
         return Ok(());
     }
@@ -145,6 +163,7 @@ fn begin(
     request: &Message,
     flow: Flow,
     targets: Vec<Destination>,
+    numbers: Numbers,
     record: CallRecord,
 ) -> Option<Call> {
     let tag = core.random.token();
@@ -166,23 +185,29 @@ fn begin(
     core.live.active += 1;
     let text = format!("call from {} to {} ({})", record.trunk_a, record.called, record.from);
     core.log(Level::Info, Some(id), request.call_id(), text);
+    let mut a = Leg::new(dialog, &record.trunk_a);
+    a.peer.note(request);
     let mut call = Call {
         id,
         phase: Phase::Setup,
-        a: Leg::new(dialog, &record.trunk_a),
+        a,
         b: None,
         invite: server,
         late: request.body.is_empty(),
         attempt: None,
         targets: VecDeque::from(targets),
+        numbers,
         failure: None,
         media: None,
         reinvite: None,
+        reliable: Reliable::of(core, &record.trunk_a, request),
+        held: None,
         refresh_at: None,
         started: turn.now,
         rang: None,
         answered: None,
         record,
+        counted: Counted::default(),
     };
     attempt::next(core, turn, &mut call);
     Some(call)

@@ -6,13 +6,14 @@
 use super::{
     ack,
     call::{Call, LegState, Phase},
-    headers, media, unwanted,
+    headers::{self, Crossing},
+    media, unwanted,
 };
 use crate::{
     base::{Time, ids::Side},
     sip::{
         endpoint::{Cause, Core, EndedBy, Level, Output, Refusal, Turn, Use},
-        message::{HeaderName, Message, Method, Start},
+        message::{HeaderName, Message, Method},
         transaction::ServerId,
     },
 };
@@ -46,12 +47,19 @@ impl Ending {
 
     /// A final response, passed on with its code, phrase and what `headers` lets pass.
     pub fn rejected(response: &Message, by: EndedBy, cause: Cause) -> Ending {
-        let (status, phrase) = match &response.start {
-            Start::Response { status, reason } => (*status, Some(reason.clone())),
-            Start::Request { .. } => (500, None),
-        };
+        let (status, phrase) = (response.status().unwrap_or(500), headers::phrase_of(response));
         let reason = headers::reason_of(response);
         Ending { by, cause, status, phrase, reason, headers: headers::passed_with(response) }
+    }
+
+    /// With what the crossing lets pass of the response that ended it.
+    pub fn across(mut self, crossing: &Crossing<'_>, response: &Message) -> Ending {
+        let status = crossing.status(response);
+        if status != self.status {
+            (self.status, self.phrase) = (status, None);
+        }
+        self.headers = crossing.response(response);
+        self
     }
 
     /// A request of one side ended it.
@@ -73,6 +81,9 @@ pub fn end(core: &mut Core, turn: &mut Turn<'_>, call: &mut Call, ending: Ending
     let answered = call.phase == Phase::Answered;
     call.phase = Phase::Ended;
     call.refresh_at = None;
+    for leg in std::iter::once(&mut call.a).chain(&mut call.b) {
+        leg.timer = None;
+    }
     call.targets.clear();
     core.live.active = core.live.active.saturating_sub(1);
     if let Some(report) = media::close(core, turn, call) {
@@ -80,8 +91,16 @@ pub fn end(core: &mut Core, turn: &mut Turn<'_>, call: &mut Call, ending: Ending
     }
     record(core, turn, call, &ending, answered);
     drop_reinvite(core, turn.now, call, ending.reason.as_deref());
+    if let Some(reliable) = &mut call.reliable {
+        reliable.stop();
+    }
     if !answered {
         refuse_caller(core, turn.now, call, &ending);
+    }
+    if let Some(held) = call.held.take() {
+        // Leg B answered, and will not be connected.
+        unwanted::refuse_fork(core, turn.now, held.client, &held.response, held.flow);
+        call.attempt = None;
     }
     if let Some(attempt) = call.attempt.take() {
         let trunk = &attempt.destination.trunk;
@@ -123,12 +142,18 @@ fn refuse_caller(core: &mut Core, now: Time, call: &mut Call, ending: &Ending) {
     call.a.gone(core);
 }
 
-/// A re-INVITE under way ends with the call: 487 to who sent it, CANCEL to who got it.
-fn drop_reinvite(core: &mut Core, now: Time, call: &mut Call, reason: Option<&str>) {
+/// What is under way within the call ends with it: 487 to who sent it, CANCEL to who got it.
+pub fn drop_reinvite(core: &mut Core, now: Time, call: &mut Call, reason: Option<&str>) {
+    for side in Side::BOTH {
+        let Some(leg) = call.leg_mut(side) else { continue };
+        if let Some(refreshing) = leg.refreshing.take() {
+            unwanted::give_up(core, now, refreshing.client, &leg.trunk, false, reason);
+        }
+    }
     let Some(reinvite) = call.reinvite.take() else { return };
     core.answer(now, reinvite.server, 487);
     let Some(leg) = call.leg(reinvite.from.other()) else { return };
-    unwanted::give_up(core, now, reinvite.client, &leg.trunk.clone(), false, reason);
+    unwanted::give_up(core, now, reinvite.client, &leg.trunk, false, reason);
 }
 
 /// A 2xx that still waits for an ACK gets one; the answer it should carry will not come.
@@ -183,6 +208,12 @@ pub fn bye_received(
     server: ServerId,
     bye: &Message,
 ) {
+    if side == Side::B && call.phase == Phase::Setup && call.held.take().is_some() {
+        // It answered, and did not wait for the ACK.
+        core.answer(turn.now, server, 200);
+        call.attempt = None;
+        return end(core, turn, call, Ending::tandem(Cause::NoAnswer, 480));
+    }
     if side == Side::B && call.phase == Phase::Setup {
         // RFC 3261 §15: who was called must not send BYE in an early dialog.
         core.answer(turn.now, server, 481);

@@ -17,6 +17,11 @@ use crate::{
 /// The outcome of `client`, an INVITE to `trunk`, does not matter any more.
 pub fn give_up(core: &mut Core, now: Time, client: ClientId, trunk: &str, bye: bool, reason: Option<&str>) {
     let Some(entry) = core.live.tx.client_mut(client) else { return };
+    if entry.request.method() != Some(&Method::Invite) {
+        // RFC 3261 §9.1: nothing else is cancelled.
+        entry.user = Use::Alone;
+        return;
+    }
     let reason = reason.map(str::to_owned);
     entry.user = Use::Unwanted(Unwanted { trunk: trunk.to_owned(), cancelled: false, bye, reason });
     if entry.proceeding() {

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::sip::{
     flow::Flow,
-    message::{CSeq, HeaderName, Message, Method, NameAddr, Uri},
+    message::{BRANCH_COOKIE, CSeq, HeaderName, Message, Method, NameAddr, Uri},
 };
 
 #[cfg(test)]
@@ -53,13 +53,20 @@ impl Dialog {
     pub fn answering(invite: &Message, local_tag: &str, source: Flow) -> Option<Dialog> {
         let mut local = invite.to().ok()?;
         local.set_tag(local_tag);
+        let remote = invite.from().ok()?;
+        let remote_target = match invite.contacts().ok()?.into_iter().next() {
+            Some(contact) => contact.uri,
+            // RFC 2543 §6.13: there, Contact is a choice, and From stands in for it. RFC 4475 §3.4.1 wants such a call.
+            None if is_rfc2543(invite) => remote.uri.clone(),
+            None => return None,
+        };
         Some(Dialog {
             call_id: invite.call_id()?.to_owned(),
             local,
-            remote: invite.from().ok()?,
+            remote,
             local_seq: 0,
             remote_seq: Some(invite.cseq().ok()?.seq),
-            remote_target: invite.contacts().ok()?.into_iter().next()?.uri,
+            remote_target,
             route_set: invite.record_routes().unwrap_or_default(),
             source,
             hidden: contact_is_hidden(invite),
@@ -189,6 +196,11 @@ impl Dialog {
         headers.push(HeaderName::CSeq, CSeq { seq, method }.to_string());
         message
     }
+}
+
+/// RFC 3261 §8.1.1.7: no cookie in the branch, or no branch: the sender follows RFC 2543.
+fn is_rfc2543(request: &Message) -> bool {
+    request.top_via().is_ok_and(|via| !via.branch().is_some_and(|branch| branch.starts_with(BRANCH_COOKIE)))
 }
 
 /// A request whose sender wrote one address into Via and Contact, and came from another (RFC 3261 §18.2.1 noted it).

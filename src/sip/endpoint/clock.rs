@@ -11,13 +11,15 @@ pub struct Clock {
     skew: i64,
     /// Wall time at the state's time zero, in milliseconds since 1970.
     epoch_ms: i64,
+    /// When this process began with the state, on the state's clock.
+    start: Time,
 }
 
 impl Clock {
     /// The caller's clock shows `outside` while the state's shows `inside` and the wall's `epoch_ms`.
     pub fn new(outside: Time, inside: Time, epoch_ms: u64) -> Self {
         let micros = |t: Time| i64::try_from(t.as_micros()).unwrap_or(i64::MAX);
-        let mut clock = Clock { skew: micros(inside).saturating_sub(micros(outside)), epoch_ms: 0 };
+        let mut clock = Clock { skew: micros(inside).saturating_sub(micros(outside)), epoch_ms: 0, start: inside };
         clock.set_wall(outside, epoch_ms);
         clock
     }
@@ -26,6 +28,10 @@ impl Clock {
     pub fn set_wall(&mut self, outside: Time, epoch_ms: u64) {
         let inside_ms = i64::try_from(self.inside(outside).as_millis()).unwrap_or(i64::MAX);
         self.epoch_ms = i64::try_from(epoch_ms).unwrap_or(i64::MAX).saturating_sub(inside_ms);
+    }
+
+    pub fn start(&self) -> Time {
+        self.start
     }
 
     pub fn inside(&self, outside: Time) -> Time {

@@ -4,6 +4,7 @@
 use std::{
     collections::{HashMap, VecDeque},
     fmt,
+    net::IpAddr,
     sync::Arc,
     time::Duration,
 };
@@ -27,9 +28,13 @@ use crate::{
         deadlines::Deadlines,
         dialog::DialogKey,
         flow::{ListenerId, Local},
+        guard::Guard,
+        names::{Names, News},
+        overload::Overload,
         pairs,
         route::Routing,
         transaction::{ClientId, ServerId, Timing, Transactions, table::Label},
+        trunk::Trunks,
     },
 };
 
@@ -68,14 +73,18 @@ impl<'de> Deserialize<'de> for CallId {
 pub enum Use {
     /// The INVITE that sets up leg B, and the trunk it went to.
     Setup { call: CallId, trunk: String },
-    /// A re-INVITE sent on this side.
+    /// A request sent on this side that carries the other side's offer, or its re-INVITE.
     Reinvite { call: CallId, to: Side },
+    /// tandem's own session refresh on this side.
+    Refresh { call: CallId, to: Side },
     /// An INVITE whose outcome nobody waits for any longer.
     Unwanted(Unwanted),
     /// A BYE sent on this side.
     Bye { call: CallId, to: Side },
     /// A request passed on to this side; `answer` is the transaction of the side it came from.
     Relay { call: CallId, to: Side, answer: ServerId },
+    /// OPTIONS that ask whether a destination of a trunk lives.
+    Probe { trunk: String, uri: String },
     /// Whatever comes back does not matter.
     Alone,
 }
@@ -106,6 +115,7 @@ pub struct Live {
     pub active: u32,
     /// No call is accepted any more, and those in progress end at this time.
     pub drain: Option<Time>,
+    pub trunks: Trunks,
 }
 
 /// One input's circumstances: the time, and call control.
@@ -121,6 +131,7 @@ pub struct Core {
     pub config: Arc<Config>,
     pub locals: Vec<Local>,
     pub routing: Routing,
+    pub guard: Guard,
     pub random: Random,
     pub clock: Clock,
     pub live: Live,
@@ -128,6 +139,10 @@ pub struct Core {
     /// The value of User-Agent and Server.
     pub product: String,
     pub out: VecDeque<Output>,
+    pub overload: Overload,
+    pub names: Names,
+    /// To tag of refusals that left no state; of this process alone.
+    pub shed_tag: String,
 }
 
 impl Core {
@@ -142,19 +157,42 @@ impl Core {
             unwanted: Deadlines::default(),
             active: 0,
             drain: None,
+            trunks: Trunks::default(),
         };
         Core::with_state(config, random, clock, live)
     }
 
-    pub fn with_state(config: Arc<Config>, random: Random, clock: Clock, live: Live) -> Core {
+    pub fn with_state(config: Arc<Config>, random: Random, clock: Clock, mut live: Live) -> Core {
+        live.trunks.fit(&config, clock.start());
+        if live.drain.is_some() {
+            live.trunks.stop_probes();
+        }
         let locals = Local::from_config(&config);
         let routing = Routing::new(&config, &locals);
+        let guard = Guard::new(&config);
         // RFC 3261 §20.35: a product token and a comment; what would end the comment stays out of it.
         let plain = |c: &char| c.is_ascii_alphanumeric() || "-_.".contains(*c);
         let node: String = config.node.name.chars().filter(plain).collect();
         let product = format!("tandem/{} ({node})", env!("CARGO_PKG_VERSION"));
         let counters = Counters::default();
-        Core { config, locals, routing, random, clock, live, counters, product, out: VecDeque::new() }
+        let overload = Overload::new(&config.sip.overload);
+        let (mut random, out) = (random, VecDeque::new());
+        let shed_tag = random.token();
+        let mut names = Names::new(&config, &locals, clock.start());
+        if live.drain.is_some() {
+            names.stop();
+        }
+        Core { config, locals, routing, guard, random, clock, live, counters, product, out, overload, names, shed_tag }
+    }
+
+    /// Whether the trunk's configuration, or the DNS for it, names this address.
+    pub fn knows(&self, trunk: &str, ip: IpAddr) -> bool {
+        self.routing.trunk(trunk).is_some_and(|id| self.routing.knows(id, ip)) || self.names.knows(trunk, ip)
+    }
+
+    pub fn tell(&mut self, news: News) {
+        let level = if news.bad { Level::Warn } else { Level::Info };
+        self.log(level, None, None, news.text);
     }
 
     pub fn local(&self, id: ListenerId) -> Option<&Local> {

@@ -44,6 +44,8 @@ pub struct Counters {
     pub unknown_callers: u64,
     /// Requests outside a dialog that found the transaction table full.
     pub overload: u64,
+    /// New calls refused because the slow path was late.
+    pub shed: u64,
     /// INVITE to 200, of answered calls.
     pub setup: Durations,
     /// INVITE to the first 180 or 183.

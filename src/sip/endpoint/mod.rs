@@ -6,14 +6,16 @@
 mod clock;
 mod core;
 mod counters;
+mod intake;
 mod output;
+mod protect;
 mod random;
 mod receive;
 mod record;
 mod save;
 mod send;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 use std::{collections::HashMap, sync::Arc};
 
@@ -22,7 +24,8 @@ pub use self::{
     core::{CallId, Core, Turn, Unwanted, Use},
     counters::{Counters, Durations, SETUP_BOUNDS_MS, method_label},
     output::{Level, Note, Output},
-    random::Seed,
+    protect::BanSummary,
+    random::{Random, Seed},
     record::{AttemptRecord, CallRecord, Cause, EndedBy},
     save::Saved,
     send::{ALLOW, Refusal, SDP},
@@ -31,13 +34,15 @@ use super::{
     b2bua::{
         Call, CallDetail, CallSummary, ack, attempt,
         call::Phase,
-        reinvite, relay,
+        refresh, reinvite, relay, reliable,
         teardown::{self, Ending},
         unwanted,
     },
     flow::{Flow, Local},
     message::{Malformed, Message},
+    names::{Answer, Query},
     transaction::{ClientId, Expired, ServerId, table::Matched},
+    trunk::{TrunkView, count, probe},
 };
 use crate::{
     base::{
@@ -51,12 +56,17 @@ use crate::{
 pub struct Endpoint {
     core: Core,
     calls: HashMap<CallId, Box<Call>>,
+    waiting: intake::Waiting,
 }
 
 impl Endpoint {
     /// `seed` must not be guessable; `epoch_ms` is the wall time at `now`, in milliseconds since 1970.
     pub fn new(config: Arc<Config>, seed: Seed, now: Time, epoch_ms: u64) -> Self {
-        Endpoint { core: Core::new(config, seed, Clock::new(now, now, epoch_ms)), calls: HashMap::new() }
+        Endpoint {
+            core: Core::new(config, seed, Clock::new(now, now, epoch_ms)),
+            calls: HashMap::new(),
+            waiting: intake::Waiting::default(),
+        }
     }
 
     /// The listeners that it expects; `ListenerId` is an index into them.
@@ -78,11 +88,16 @@ impl Endpoint {
         media: &mut dyn MediaControl,
     ) {
         let mut turn = self.turn(now, media);
+        if !self.lets_in(turn.now, &flow, &message) {
+            return;
+        }
+        let before = self.refused_so_far();
         match message {
             Ok(message) if message.is_request() => self.request(&mut turn, flow, message),
             Ok(message) => self.response(&mut turn, flow, &message),
             Err(malformed) => self.malformed(flow, &malformed),
         }
+        self.note_offence(turn.now, &flow, before);
         self.settle();
     }
 
@@ -107,6 +122,14 @@ impl Endpoint {
         self.settle();
     }
 
+    /// The DNS answered an `Output::Resolve`.
+    pub fn resolved(&mut self, now: Time, query: &Query, answer: &Answer) {
+        let now = self.core.clock.inside(now);
+        let (questions, news) = self.core.names.answered(now, query, answer);
+        self.core.out.extend(questions.into_iter().map(Output::Resolve));
+        news.into_iter().for_each(|news| self.core.tell(news));
+    }
+
     /// Lets everything that is due happen.
     pub fn tick(&mut self, now: Time, media: &mut dyn MediaControl) {
         let mut turn = self.turn(now, media);
@@ -123,6 +146,9 @@ impl Endpoint {
         while let Some(client) = self.core.live.unwanted.pop_due(turn.now) {
             unwanted::expired(&mut self.core, client);
         }
+        let questions = self.core.names.fire(turn.now);
+        self.core.out.extend(questions.into_iter().map(Output::Resolve));
+        probe::fire(&mut self.core, turn.now);
         if self.core.live.drain.is_some_and(|at| at <= turn.now) {
             self.end_all(&mut turn);
         }
@@ -133,10 +159,17 @@ impl Endpoint {
     pub fn next_deadline(&self) -> Option<Time> {
         let live = &self.core.live;
         let drain = live.drain.filter(|_| live.active > 0);
-        let next = [live.tx.next_deadline(), live.call_deadlines.next(), live.unwanted.next(), drain]
-            .into_iter()
-            .flatten()
-            .min();
+        let next = [
+            live.tx.next_deadline(),
+            live.call_deadlines.next(),
+            live.unwanted.next(),
+            live.trunks.next_deadline(),
+            self.core.names.next_deadline(),
+            drain,
+        ]
+        .into_iter()
+        .flatten()
+        .min();
         next.map(|at| self.core.clock.outside(at))
     }
 
@@ -147,6 +180,8 @@ impl Endpoint {
     /// No call is accepted any more; those in progress may go on until `deadline`.
     pub fn drain(&mut self, now: Time, deadline: Time, media: &mut dyn MediaControl) {
         self.core.live.drain = Some(self.core.clock.inside(deadline));
+        self.core.live.trunks.stop_probes();
+        self.core.names.stop();
         self.tick(now, media);
     }
 
@@ -180,6 +215,11 @@ impl Endpoint {
         &self.core.counters
     }
 
+    /// The trunks with their calls, limits and destinations, as configured.
+    pub fn trunks(&self, now: Time) -> Vec<TrunkView> {
+        TrunkView::all(&self.core, self.core.clock.inside(now))
+    }
+
     /// Calls that have not ended.
     pub fn in_progress(&self) -> usize {
         usize::try_from(self.core.live.active).unwrap_or(usize::MAX)
@@ -202,7 +242,8 @@ impl Endpoint {
         Some(result)
     }
 
-    fn keep(&mut self, call: Box<Call>) {
+    fn keep(&mut self, mut call: Box<Call>) {
+        count::note(&mut self.core.live.trunks, &mut call);
         if call.finished() {
             self.core.live.call_deadlines.set(call.id, None);
         } else {
@@ -250,6 +291,9 @@ impl Endpoint {
             Use::Reinvite { call, .. } => {
                 self.with_call(call, |core, call| reinvite::response(core, turn, call, client, response, flow));
             }
+            Use::Refresh { call, to } => {
+                self.with_call(call, |core, call| refresh::response(core, turn, call, to, client, response, flow));
+            }
             Use::Unwanted(_) => unwanted::response(&mut self.core, turn.now, client, response, flow),
             Use::Bye { call, to } if last => {
                 self.with_call(call, |core, call| teardown::bye_done(core, call, to));
@@ -257,6 +301,9 @@ impl Endpoint {
             Use::Relay { call, answer, .. } => {
                 relay::response(&mut self.core, turn, answer, response);
                 self.with_call(call, |core, call| relay::lost(core, turn, call, response));
+            }
+            Use::Probe { trunk, uri } => {
+                probe::answered(&mut self.core, turn.now, client, &trunk, &uri, response);
             }
             Use::Bye { .. } | Use::Alone => {}
         }
@@ -276,11 +323,17 @@ impl Endpoint {
             Use::Reinvite { call, .. } => {
                 self.with_call(call, |core, call| reinvite::unanswered(core, turn, call, client, transport));
             }
+            Use::Refresh { call, to } => {
+                self.with_call(call, |core, call| refresh::unanswered(core, turn, call, to, client, transport));
+            }
             Use::Bye { call, to } => {
                 self.with_call(call, |core, call| teardown::bye_done(core, call, to));
             }
             Use::Relay { answer, .. } => self.core.answer(turn.now, answer, if transport { 503 } else { 408 }),
             Use::Unwanted(_) => self.core.live.unwanted.set(client, None),
+            Use::Probe { trunk, uri } => {
+                probe::unanswered(&mut self.core, turn.now, client, &trunk, &uri, transport);
+            }
             Use::Alone => {}
         }
     }
@@ -289,15 +342,17 @@ impl Endpoint {
 /// What is due in a call.
 fn fire(core: &mut Core, turn: &mut Turn<'_>, call: &mut Call) {
     attempt::fire(core, turn, call);
+    reliable::fire(core, turn, call);
     for side in Side::BOTH {
         ack::fire(core, turn, call, side);
+        refresh::fire(core, turn, call, side);
     }
     reinvite::fire(core, turn, call);
-    refresh(core, turn, call);
+    still_there(core, turn, call);
 }
 
 /// RFC 3261 §13.3.1.1: a provisional response each minute, for the proxies on the way.
-fn refresh(core: &mut Core, turn: &Turn<'_>, call: &mut Call) {
+fn still_there(core: &mut Core, turn: &Turn<'_>, call: &mut Call) {
     let Some(at) = call.refresh_at.filter(|at| *at <= turn.now) else { return };
     call.refresh_at = Some(at + std::time::Duration::from_secs(60));
     let invite: ServerId = call.invite;

@@ -3,7 +3,7 @@
 use bytes::Bytes;
 
 use super::{CallId, record::CallRecord};
-use crate::sip::flow::Flow;
+use crate::sip::{flow::Flow, names::Query};
 
 #[derive(Clone, Debug, PartialEq)]
 pub enum Output {
@@ -16,6 +16,8 @@ pub enum Output {
     /// A call ended, or was refused.
     Record(Box<CallRecord>),
     Log(Note),
+    /// To be asked of the DNS; the answer comes by `Endpoint::resolved`.
+    Resolve(Query),
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -19,6 +19,11 @@ impl Random {
         self.0.next_u64()
     }
 
+    #[cfg(test)]
+    pub fn for_tests() -> Self {
+        Random::new([5; 32])
+    }
+
     /// 128 bits as 32 hexadecimal digits.
     pub fn token(&mut self) -> String {
         format!("{:016x}{:016x}", self.u64(), self.u64())

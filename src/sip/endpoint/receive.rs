@@ -9,7 +9,7 @@ use crate::{
     base::{ids::Side, limits::SIP_SERVER_TRANSACTIONS},
     config::{SipTransport, UnknownCaller},
     sip::{
-        b2bua::{Call, ack, reinvite, relay, setup, teardown},
+        b2bua::{Call, ack, reinvite, relay, reliable, setup, teardown, update},
         dialog::DialogKey,
         flow::{Flow, Path},
         message::{HeaderName, Malformed, Message, Method, Via},
@@ -77,8 +77,7 @@ impl Endpoint {
     fn is_from_leg(&self, (id, side): (super::CallId, Side), flow: &Flow) -> bool {
         let Some(leg) = self.calls.get(&id).and_then(|call| call.leg(side)) else { return false };
         let ip = flow.remote.ip();
-        let trunk = self.core.routing.trunk(&leg.trunk);
-        ip == leg.dialog.source.remote.ip() || trunk.is_some_and(|trunk| self.core.routing.knows(trunk, ip))
+        ip == leg.dialog.source.remote.ip() || self.core.knows(&leg.trunk, ip)
     }
 
     /// RFC 3261 §9.2.
@@ -120,7 +119,7 @@ impl Endpoint {
         let found = DialogKey::of_request(&request).and_then(|key| self.core.live.dialogs.get(&key).copied());
         let known = found.filter(|(id, side)| {
             let leg = self.calls.get(id).and_then(|call| call.leg(*side));
-            leg.is_some_and(|leg| leg.dialog.is_from_peer(&request)) && self.is_from_leg((*id, *side), &flow)
+            leg.is_some_and(|leg| leg.knows(&request)) && self.is_from_leg((*id, *side), &flow)
         });
         let Some((id, side)) = known else {
             // RFC 3261 §12.2.2: a dialog that we do not know (any more).
@@ -141,12 +140,20 @@ impl Endpoint {
             self.core.answer_stateless(&path, &request, 503);
             return;
         }
+        // Datagrams had their turn before they were read.
+        if flow.reliable() && request.method() == Some(&Method::Invite) && !self.core.overload.admits() {
+            self.core.counters.shed += 1;
+            self.core.answer_stateless(&path, &request, 503);
+            return;
+        }
         let merged = self.core.live.tx.merged(&request);
+        let name =
+            self.core.config.trunks.get(usize::from(trunk.0)).map(|trunk| trunk.name.clone()).unwrap_or_default();
         let method = request.method().cloned().unwrap_or(Method::Invite);
         let refusal = refuse_method(&method).or_else(|| match method {
             // Refused as a call, with a record.
             Method::Invite => None,
-            _ => setup::check_extensions(&request).err(),
+            _ => setup::check_extensions(&request, &self.core.extensions(&name)).err(),
         });
         let server = self.core.live.tx.accept(key, request, path, None);
         if merged {
@@ -161,8 +168,9 @@ impl Endpoint {
                         self.keep(Box::new(call));
                     }
                 }
-                Method::Options => relay::options(&mut self.core, turn, server),
-                // RFC 3261 §15.1.2, RFC 6086 §4.2.2: BYE and INFO have a dialog, or are lost.
+                Method::Options => relay::options(&mut self.core, turn, server, &name),
+                // RFC 3261 §15.1.2, RFC 6086 §4.2.2, RFC 3311 §5.2, RFC 3262 §3: BYE, INFO, UPDATE and PRACK have a
+                // dialog, or are lost.
                 _ => self.core.answer(turn.now, server, 481),
             }
         }
@@ -182,7 +190,7 @@ impl Endpoint {
 }
 
 impl Core {
-    fn trunk_of(&self, flow: &Flow) -> Option<TrunkId> {
+    pub(super) fn trunk_of(&self, flow: &Flow) -> Option<TrunkId> {
         let address = self.local(flow.local).map_or("", |local| local.name.as_str());
         self.routing.trunk_of(flow.remote.ip(), address)
     }
@@ -199,12 +207,15 @@ fn dispatch(
     flow: Flow,
 ) {
     let Some(leg) = call.leg_mut(side) else { return };
-    if leg.dialog.note_request(request, flow).is_err() {
+    let tag = request.from().ok().and_then(|from| from.tag().map(str::to_owned));
+    let Some((dialog, _)) = leg.with_tag(tag.as_deref()) else { return };
+    if dialog.note_request(request, flow).is_err() {
         core.answer(turn.now, server, 500);
         return;
     }
+    let known = core.extensions(&leg.trunk);
     let method = request.method().unwrap_or(&Method::Invite);
-    if let Some(refusal) = refuse_method(method).or_else(|| setup::check_extensions(request).err()) {
+    if let Some(refusal) = refuse_method(method).or_else(|| setup::check_extensions(request, &known).err()) {
         core.refuse(turn.now, server, None, &refusal);
         return;
     }
@@ -212,7 +223,14 @@ fn dispatch(
         Method::Invite => reinvite::incoming(core, turn, call, side, server, request),
         Method::Bye => teardown::bye_received(core, turn, call, side, server, request),
         Method::Info => relay::info(core, turn, call, side, server, request),
-        _ => relay::options(core, turn, server),
+        Method::Update => update::incoming(core, turn, call, side, server, request),
+        Method::Prack if side == Side::A => reliable::received(core, turn, call, server, request),
+        // RFC 3262 §3: it acknowledges nothing that we sent.
+        Method::Prack => core.answer(turn.now, server, 481),
+        _ => {
+            let trunk = leg.trunk.clone();
+            relay::options(core, turn, server, &trunk);
+        }
     }
 }
 
@@ -220,6 +238,7 @@ fn dispatch(
 fn refuse_method(method: &Method) -> Option<Refusal> {
     match method {
         Method::Invite | Method::Ack | Method::Cancel | Method::Bye | Method::Options | Method::Info => None,
+        Method::Prack | Method::Update => None,
         Method::Other(_) => Some(Refusal::new(501, Cause::BadRequest)),
         _ => Some(Refusal::new(405, Cause::BadRequest)),
     }
@@ -255,7 +274,7 @@ fn note_source(message: &mut Message, flow: &Flow, via: &Via) {
 
 /// RFC 3261 §18.2.2 and RFC 3581 §4: where responses go. `maddr` is not followed: it would let a caller choose a third
 /// party as their target.
-fn reply_path(flow: &Flow, via: &Via) -> Path {
+pub(super) fn reply_path(flow: &Flow, via: &Via) -> Path {
     let sent_by = SocketAddr::new(flow.remote.ip(), via.port.unwrap_or(5060));
     match flow.transport {
         SipTransport::Tcp => Path { flow: *flow, fallback: Some(sent_by) },

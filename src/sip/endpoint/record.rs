@@ -22,10 +22,12 @@ pub enum Cause {
     Operator,
     /// The drain's deadline came.
     Drained,
-    /// Answered, and the caller never acknowledged.
+    /// The caller never acknowledged the answer, or a reliable provisional response.
     NoAck,
     /// Answered, and a side no longer knew the dialog or did not answer within it.
     DialogLost,
+    /// Answered, and a side did not refresh the session in time (RFC 4028).
+    SessionExpired,
     /// The caller gave up before the answer.
     Cancelled,
     /// The called side refused (3xx to 6xx).
@@ -40,7 +42,7 @@ pub enum Cause {
     BadAnswer,
     /// No route for the called number.
     NoRoute,
-    /// `sip.max_calls` reached.
+    /// `sip.max_calls` or a limit of the trunk reached.
     Limit,
     /// Calls are drained.
     Draining,
@@ -53,13 +55,14 @@ pub enum Cause {
 }
 
 impl Cause {
-    pub const ALL: [Cause; 18] = [
+    pub const ALL: [Cause; 19] = [
         Cause::Hangup,
         Cause::MediaTimeout,
         Cause::Operator,
         Cause::Drained,
         Cause::NoAck,
         Cause::DialogLost,
+        Cause::SessionExpired,
         Cause::Cancelled,
         Cause::Rejected,
         Cause::NoAnswer,
@@ -83,6 +86,7 @@ impl Cause {
             Cause::Drained => "drained",
             Cause::NoAck => "no_ack",
             Cause::DialogLost => "dialog_lost",
+            Cause::SessionExpired => "session_expired",
             Cause::Cancelled => "cancelled",
             Cause::Rejected => "rejected",
             Cause::NoAnswer => "no_answer",
@@ -123,6 +127,9 @@ pub struct AttemptRecord {
     pub trunk: String,
     pub destination: String,
     pub call_id: String,
+    /// The numbers as they were written to it; no calling number where the caller gives none, or hides it.
+    pub called: String,
+    pub calling: Option<String>,
     pub at_ms: u64,
     /// The final status, received or (time-out, transport error) concluded; None: it was given up before.
     pub status: Option<u16>,
@@ -136,6 +143,10 @@ pub struct CallRecord {
     pub from: String,
     pub to: String,
     pub called: String,
+    /// The calling number that it saw; None where the caller gives none, or hides it.
+    pub calling: Option<String>,
+    /// A rule for emergency numbers was followed.
+    pub emergency: bool,
     pub trunk_a: String,
     pub trunk_b: Option<String>,
     pub destination: Option<String>,

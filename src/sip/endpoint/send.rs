@@ -8,8 +8,9 @@ use std::{
 use super::{Cause, Core, Use};
 use crate::{
     base::Time,
-    config::SipTransport,
+    config::{ReliableProvisionals, SessionTimerMode, SipTransport},
     sip::{
+        b2bua::{hiding::names_a_host, reliable, session_timer},
         dialog::Dialog,
         flow::{Flow, Path},
         message::{BRANCH_COOKIE, HeaderName, Host, Message, Method, Via},
@@ -19,7 +20,7 @@ use crate::{
 };
 
 /// The methods that tandem takes.
-pub const ALLOW: &str = "INVITE, ACK, CANCEL, BYE, OPTIONS, INFO";
+pub const ALLOW: &str = "INVITE, ACK, CANCEL, BYE, OPTIONS, INFO, PRACK, UPDATE";
 pub const SDP: &str = "application/sdp";
 
 /// A final response that refuses a request, and what it counts as if the request would have been a call.
@@ -44,11 +45,35 @@ impl Refusal {
 }
 
 impl Core {
+    /// The extensions that tandem speaks with a trunk (RFC 3261 §20.37).
+    pub fn extensions(&self, trunk: &str) -> Vec<&'static str> {
+        let mut list = Vec::new();
+        if reliable::policy(self, trunk) != ReliableProvisionals::Off {
+            list.push(reliable::RELIABLE);
+        }
+        if session_timer::policy(self, trunk).mode != SessionTimerMode::Off {
+            list.push(session_timer::TIMER);
+        }
+        list
+    }
+
+    /// Allow and Supported, as they hold for a trunk, go into a request or response that makes or refreshes a dialog.
+    pub fn capabilities(&self, trunk: &str, message: &mut Message) {
+        let extensions = self.extensions(trunk);
+        let reliable = extensions.contains(&reliable::RELIABLE);
+        let methods: Vec<&str> = ALLOW.split(", ").filter(|method| reliable || *method != "PRACK").collect();
+        message.headers.push(HeaderName::Allow, methods.join(", "));
+        if !extensions.is_empty() {
+            message.headers.push(HeaderName::Supported, extensions.join(", "));
+        }
+    }
+
     /// Sends a request, which is complete but for Via and User-Agent. `mark` is for `loops`.
     pub fn send(&mut self, now: Time, mut request: Message, path: Path, mark: u32, purpose: Use) -> Option<ClientId> {
         let via = self.via(&path.flow, mark)?;
         request.headers.push_front(HeaderName::Via, via);
         request.headers.push(HeaderName::UserAgent, self.product.as_str());
+        self.guard.vouch(now, path.flow.remote.ip());
         self.live.tx.request(now, request, path, purpose)
     }
 
@@ -105,7 +130,7 @@ impl Core {
         let source = dialog.source;
         let hop = dialog.next_hop();
         let ip = hop.host.ip()?;
-        if !hop.scheme.is_sip() || dialog.next_hop_is_hidden() || !self.routing.knows(self.routing.trunk(trunk)?, ip) {
+        if !hop.scheme.is_sip() || dialog.next_hop_is_hidden() || !self.knows(trunk, ip) {
             return None;
         }
         // A URI that names no transport means UDP (RFC 3263 §4.1); a peer that talks TCP and forgets to say so is
@@ -126,6 +151,8 @@ impl Core {
     /// A response to the request of `server`, with our tag in To.
     pub fn response(&self, server: ServerId, status: u16, phrase: &str, tag: &str) -> Option<Message> {
         let entry = self.live.tx.server(server)?;
+        // Whoever passes a phrase on: it is not to name a host of the other side.
+        let phrase = if names_a_host(phrase) { "" } else { phrase };
         let mut response = Message::response_to(&entry.request, status, phrase);
         if status > 100
             && let Ok(mut to) = response.to()
@@ -181,6 +208,9 @@ impl Core {
             }
             to.set_tag(&format!("{:016x}", hasher.finish()));
             response.headers.set(HeaderName::To, to.to_string());
+        }
+        if status == 503 {
+            response.headers.push(HeaderName::RetryAfter, self.config.sip.overload.retry_after_s.to_string());
         }
         response.headers.push(HeaderName::Server, self.product.as_str());
         self.live.tx.transmit(path, response.write().into(), Label::Response(status), false);

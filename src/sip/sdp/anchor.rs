@@ -143,6 +143,16 @@ impl SdpAnchor {
         Ok(Answered { sdp, legs: by_side(exchange.offerer, own, other) })
     }
 
+    /// What that side was told last, word for word and in the same version (RFC 4028 §7.4, RFC 3264 §8): an offer that
+    /// changes nothing.
+    pub fn repeat(&self, side: Side) -> Option<Bytes> {
+        let [a, b] = &self.told;
+        let told = if side == Side::A { a } else { b };
+        let mut sdp = Sdp::parse(told.last.as_ref()?.as_bytes()).ok()?;
+        told.sign(&mut sdp.0);
+        Some(sdp.write())
+    }
+
     /// The other side wants no audio: nor does the offerer get any.
     fn refused(&mut self, exchange: &Exchange, answer: &Sdp, local: &Local) -> Result<Answered, SdpError> {
         if answer.0.medias.get(exchange.audio).is_none_or(|media| media.port != 0) {
@@ -196,9 +206,13 @@ impl Told {
             self.version += 1;
             self.last = Some(text);
         }
+        self.sign(&mut session);
+        Sdp(session).write()
+    }
+
+    fn sign(&self, session: &mut Session) {
         session.origin.sess_id = self.session_id.to_string();
         session.origin.sess_version = self.version;
-        Sdp(session).write()
     }
 }
 

@@ -49,6 +49,13 @@ impl ServerKey {
         }
     }
 
+    /// Of an INVITE of which only the Via is known. None: a peer of RFC 2543, whose key takes more.
+    pub fn of_invite(top_via: &Via) -> Option<ServerKey> {
+        let branch = top_via.branch().filter(|b| b.starts_with(BRANCH_COOKIE) && b.len() > BRANCH_COOKIE.len())?;
+        let method = Method::Invite.as_str().to_owned();
+        Some(ServerKey::Branch { branch: branch.to_owned(), sent_by: sent_by(top_via), method })
+    }
+
     /// The key of the INVITE (or other request) that a CANCEL with this key would cancel.
     pub fn cancelled(&self) -> ServerKey {
         let mut key = self.clone();

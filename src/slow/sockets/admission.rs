@@ -81,7 +81,7 @@ impl Admission {
 pub fn trunk_peers(config: &Config) -> Vec<IpNet> {
     let from = config.trunks.iter().flat_map(|trunk| trunk.from.iter().copied());
     let to = config.trunks.iter().flat_map(|trunk| &trunk.destinations);
-    from.chain(to.filter_map(|uri| Uri::parse(uri).ok()?.host.ip()).map(IpNet::from)).collect()
+    from.chain(to.filter_map(|to| Uri::parse(&to.uri).ok()?.host.ip()).map(IpNet::from)).collect()
 }
 
 #[cfg(test)]

@@ -25,6 +25,32 @@ struct Bench {
     now: Time,
     again: Vec<Token>,
     received: Vec<Received>,
+    gate: Door,
+}
+
+/// Lets in all but one address, and heeds all but one text.
+#[derive(Default)]
+struct Door {
+    shut: Option<std::net::IpAddr>,
+    deaf_to: Option<&'static str>,
+    /// How many messages it was asked to read.
+    read: usize,
+}
+
+impl Gate for Door {
+    fn admits(&mut self, _now: Time, remote: std::net::IpAddr) -> bool {
+        self.shut != Some(remote)
+    }
+
+    fn heeds(&mut self, _now: Time, _remote: std::net::IpAddr, datagram: &[u8]) -> bool {
+        self.read += 1;
+        let text = String::from_utf8_lossy(datagram);
+        self.deaf_to.is_none_or(|word| !text.contains(word))
+    }
+
+    fn shuts_out(&mut self, _now: Time, remote: std::net::IpAddr) -> bool {
+        self.shut == Some(remote)
+    }
 }
 
 impl Bench {
@@ -33,7 +59,7 @@ impl Bench {
         let listeners = listeners.iter().map(|(at, transport)| (at.parse().unwrap(), *transport));
         let trunks = trunks.iter().map(|net| net.parse().unwrap()).collect();
         let sockets = Sockets::open(listeners, trunks, poll.registry(), 10).unwrap();
-        Bench { poll, sockets, now: START, again: Vec::new(), received: Vec::new() }
+        Bench { poll, sockets, now: START, again: Vec::new(), received: Vec::new(), gate: Door::default() }
     }
 
     fn tcp() -> Bench {
@@ -56,7 +82,7 @@ impl Bench {
         tokens.extend(events.iter().map(|e| e.token()));
         tokens.dedup();
         for token in tokens {
-            if self.sockets.ready(self.now, token, &mut |r| self.received.push(r)) {
+            if self.sockets.ready(self.now, token, &mut self.gate, &mut |r| self.received.push(r)) {
                 self.again.push(token);
             }
         }
@@ -80,7 +106,7 @@ impl Bench {
 
     fn sweep_after(&mut self, seconds: u64) {
         self.now += Duration::from_secs(seconds);
-        self.sockets.sweep(self.now, &mut |r| self.received.push(r));
+        self.sockets.sweep(self.now, &mut self.gate, &mut |r| self.received.push(r));
     }
 
     fn client(&mut self) -> StdStream {
@@ -95,6 +121,7 @@ impl Bench {
             .iter()
             .filter_map(|r| match r {
                 Received::Message(flow, message) if message.is_ok() => Some(*flow),
+                Received::Datagram(flow, bytes) if Message::parse(bytes).is_ok() => Some(*flow),
                 _ => None,
             })
             .collect()
@@ -478,4 +505,31 @@ fn a_refused_datagram_is_told_and_harms_no_other() {
     assert_eq!(open.recv(&mut buffer).unwrap(), b"this arrives".len());
     bench.until("the refusal", |b| !b.lost().is_empty());
     assert_eq!(bench.lost(), [flow(closed)]);
+}
+
+#[test]
+fn a_banned_source_is_not_read_and_its_connections_are_closed() {
+    let mut bench = Bench::new(&[("127.0.0.1:0", SipTransport::Udp)], &[]);
+    let peer = StdUdp::bind("127.0.0.1:0").unwrap();
+    bench.gate.shut = Some(peer.local_addr().unwrap().ip());
+    peer.send_to(&options(), bench.at(0)).unwrap();
+    bench.until("a datagram", |b| b.sockets.counters.datagrams_in == 1);
+    assert_eq!((bench.gate.read, bench.received.len()), (0, 0), "not even looked at");
+    bench.gate.shut = None;
+    bench.gate.deaf_to = Some("OPTIONS");
+    peer.send_to(&options(), bench.at(0)).unwrap();
+    bench.until("a datagram", |b| b.sockets.counters.datagrams_in == 2);
+    assert_eq!((bench.gate.read, bench.received.len()), (1, 0), "a scanner's is not parsed");
+
+    let mut bench = Bench::tcp();
+    let _early = bench.client();
+    bench.gate.shut = Some("127.0.0.1".parse().unwrap());
+    let mut late = StdStream::connect(bench.at(0)).unwrap();
+    bench.until("a refusal", |b| b.sockets.counters.connections_banned == 1);
+    late.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+    assert!(matches!(late.read(&mut [0; 1]), Ok(0) | Err(_)));
+    assert_eq!(bench.sockets.connections(), 1);
+    bench.sweep_after(1);
+    assert_eq!((bench.sockets.connections(), bench.sockets.counters.connections_banned), (0, 2));
+    assert_eq!(bench.lost().len(), 1);
 }

@@ -56,12 +56,16 @@ pub struct Setup {
     pub ring_s: u32,
     pub no_reply_ms: u32,
     pub callee_codecs: &'static str,
+    /// How the caller's and the callee's trunks write numbers: `[trunk.numbers]` as an inline table.
+    pub numbers: [&'static str; 2],
     pub destinations: Vec<String>,
     pub log: &'static str,
     /// `adaptive` where others need the core too.
     pub poll: &'static str,
     /// Receive and transmit descriptors of each port.
     pub descriptors: u16,
+    /// Lowest and highest media port. A freed one rests 10 s: short calls in quantity need many.
+    pub media_ports: (u16, u16),
     /// Tables of a caller's own, behind the others.
     pub extra: String,
 }
@@ -77,10 +81,12 @@ impl Setup {
             ring_s: 60,
             no_reply_ms: 4_000,
             callee_codecs: r#"["PCMA", "PCMU"]"#,
+            numbers: ["{}", "{}"],
             destinations: vec![topology::sip_uri(topology::CALLEE, false)],
             log: "info",
             poll: "adaptive",
             descriptors: 1024,
+            media_ports: (20_000, 27_999),
             extra: String::new(),
         }
     }
@@ -124,9 +130,9 @@ impl Setup {
         }
         let _ = write!(
             toml,
-            "\n[media]\nports = {{ low = 20000, high = 27999 }}\ntimeout_s = {}\nlatching = {{ window_ms = {} }}\n\
+            "\n[media]\nports = {{ low = {}, high = {} }}\ntimeout_s = {}\nlatching = {{ window_ms = {} }}\n\
              max_sessions = 2000\n\n[sip]\nmax_calls = 2000\nring_s = {}\n",
-            self.media_timeout_s, self.window_ms, self.ring_s
+            self.media_ports.0, self.media_ports.1, self.media_timeout_s, self.window_ms, self.ring_s
         );
         for name in ["a4", "a6", "b4", "b6"] {
             let _ = write!(toml, "\n[[sip.listen]]\naddress = \"{name}\"\n");
@@ -154,10 +160,11 @@ impl Setup {
             ("callee6", "\"2001:db8:2::/64\"", "b6", list(&callee6)),
         ] {
             let codecs = if name.starts_with("callee") { self.callee_codecs } else { r#"["PCMU", "PCMA"]"# };
+            let numbers = self.numbers[usize::from(name.starts_with("callee"))];
             let _ = write!(
                 toml,
                 "\n[[trunk]]\nname = \"{name}\"\nfrom = [{from}]\naddress = \"{address}\"\ncodecs = {codecs}\n\
-                 destinations = [{destinations}]\nno_reply_ms = {}\n",
+                 destinations = [{destinations}]\nno_reply_ms = {}\nnumbers = {numbers}\n",
                 self.no_reply_ms
             );
         }
@@ -305,6 +312,15 @@ impl Appliance {
             .lines()
             .find_map(|line| line.strip_prefix("VmRSS:")?.split_whitespace().next()?.parse().ok())
             .context("no VmRSS in /proc")
+    }
+
+    /// Datagrams that did not fit a socket's receive buffer, in the appliance's network namespace.
+    pub fn udp_overflows(&self) -> Result<u64> {
+        let text = std::fs::read_to_string(format!("/proc/{}/net/snmp", self.process.pid()))?;
+        let mut lines = text.lines().filter_map(|line| line.strip_prefix("Udp: "));
+        let (names, values) = (lines.next().context("no UDP in /proc")?, lines.next().context("no UDP in /proc")?);
+        let found = names.split(' ').zip(values.split(' ')).find(|(name, _)| *name == "RcvbufErrors");
+        found.and_then(|(_, value)| value.parse().ok()).context("no RcvbufErrors in /proc")
     }
 
     /// SIGTERM without calls: it must end by itself, with success, soon.

@@ -13,6 +13,7 @@ use crate::{
     frame::{self, Content, Rtp},
     sip::{Agreed, Dialogs, Message},
     sys::Stamp,
+    topology::is_scanner,
 };
 
 /// A stream in one direction, as it passed the interface.
@@ -83,7 +84,7 @@ pub struct Book {
     pub wrong_checksums: u64,
     /// RTP packets that arrived, by code point.
     pub dscp: BTreeMap<u8, u64>,
-    /// Frames of this source are counted only: an attacker's own floods.
+    /// Frames from and to this address are counted only: an attacker's own floods.
     ignored_source: Option<IpAddr>,
     pub ignored: u64,
     /// Gets every completed offer and answer.
@@ -104,8 +105,9 @@ impl Book {
     pub fn note(&mut self, stamp: Stamp, bytes: &[u8]) {
         self.frames += 1;
         let content = frame::read(bytes);
-        if let (Content::Udp { from, .. }, Some(ignored)) = (&content, self.ignored_source)
-            && from.ip() == ignored
+        let ignored = |ip: IpAddr| Some(ip) == self.ignored_source || is_scanner(ip);
+        if let Content::Udp { from, to, .. } = &content
+            && (ignored(from.ip()) || ignored(to.ip()))
         {
             self.ignored += 1;
             return;

@@ -1,13 +1,18 @@
 //! Packets that do not belong: sent by the laboratory itself, from a socket inside a namespace. Any thread.
 
 use std::{
-    net::{SocketAddr, UdpSocket},
+    io,
+    net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket},
     time::{Duration, Instant},
 };
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 
-use crate::{frame::Rtp, sys::in_netns};
+use crate::{
+    frame::Rtp,
+    net::Namespace,
+    sys::{allow_files, in_netns},
+};
 
 /// A sender with its own address and a steady pace.
 pub struct Injector {
@@ -88,4 +93,64 @@ impl Noise {
             chunk.copy_from_slice(&word[..chunk.len()]);
         }
     }
+}
+
+/// Many senders with addresses of their own, who look for an open PBX.
+pub struct Crowd {
+    sockets: Vec<UdpSocket>,
+}
+
+impl Crowd {
+    /// The first `count` addresses of `network`, all of them at home in this namespace.
+    pub fn gather(namespace: &Namespace, network: &str, count: u32) -> Result<Self> {
+        namespace.ip(&["route", "add", "local", network, "dev", "lo"])?;
+        allow_files(u64::from(count) + 512).context("too few files may be open")?;
+        let first = network.split('/').next().unwrap_or_default();
+        let first = u32::from(first.parse::<Ipv4Addr>().with_context(|| format!("{network} is no IPv4 network"))?);
+        let sockets = in_netns(&namespace.name, || {
+            let addresses = (0..count).map(|n| Ipv4Addr::from(first + n));
+            addresses.map(|address| UdpSocket::bind((address, 5060))).collect::<io::Result<Vec<_>>>()
+        });
+        Ok(Crowd { sockets: sockets.context("a scanner got no socket")? })
+    }
+
+    /// Scans for that long. Half of them call themselves what scanners do, the others what phones do. Returns how many
+    /// messages left.
+    pub fn scan(&self, target: IpAddr, per_second: u32, time: Duration) -> Result<u64> {
+        let to = SocketAddr::new(target, 5060);
+        let start = Instant::now();
+        let mut sent = 0u64;
+        while start.elapsed() < time {
+            let due = (start.elapsed().as_secs_f64() * f64::from(per_second)) as u64;
+            while sent < due {
+                let at = (sent % self.sockets.len() as u64) as usize;
+                let text = scan_message(at, sent, to);
+                // An ICMP error for an earlier one is reported by the next send, which then did not happen.
+                if self.sockets[at].send_to(text.as_bytes(), to).is_err() {
+                    self.sockets[at].send_to(text.as_bytes(), to)?;
+                }
+                sent += 1;
+            }
+            std::thread::sleep(Duration::from_micros(500));
+        }
+        let reached = sent as f64 / start.elapsed().as_secs_f64();
+        ensure!(reached >= f64::from(per_second) * 0.95, "the scan reached {reached:.0} messages per second only");
+        Ok(sent)
+    }
+}
+
+fn scan_message(who: usize, number: u64, to: SocketAddr) -> String {
+    let (method, agent) = match who % 4 {
+        0 => ("OPTIONS", "friendly-scanner"),
+        1 => ("REGISTER", "Acme Phone 2.1"),
+        2 => ("INVITE", "sipcli/v1.8"),
+        _ => ("INVITE", "Acme Phone 2.1"),
+    };
+    format!(
+        "{method} sip:{user}@{to} SIP/2.0\r\nVia: SIP/2.0/UDP 192.0.2.9:5060;branch=z9hG4bK-{number};rport\r\n\
+         From: <sip:{user}@{to}>;tag={number:x}\r\nTo: <sip:{user}@{to}>\r\nCall-ID: {number:016x}\r\n\
+         CSeq: 1 {method}\r\nContact: <sip:{user}@192.0.2.9>\r\nMax-Forwards: 70\r\nUser-Agent: {agent}\r\n\
+         Content-Length: 0\r\n\r\n",
+        user = 100 + number / 1_000
+    )
 }

@@ -17,6 +17,7 @@ pub mod scenarios;
 pub mod sip;
 pub mod sipp;
 pub mod speech;
+pub mod storm;
 pub mod sys;
 pub mod talker;
 pub mod tap;

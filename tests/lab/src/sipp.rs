@@ -191,13 +191,19 @@ impl Sipp {
 
     /// Successful and failed calls so far.
     pub fn counts(&self) -> (u64, u64) {
+        (self.statistic("SuccessfulCall(C)"), self.statistic("FailedCall(C)"))
+    }
+
+    /// Messages that it sent again.
+    pub fn retransmissions(&self) -> u64 {
+        self.statistic("Retransmissions(C)")
+    }
+
+    fn statistic(&self, wanted: &str) -> u64 {
         let csv = std::fs::read_to_string(self.room.join(format!("{}.csv", self.name))).unwrap_or_default();
         let mut lines = csv.lines();
-        let (Some(names), Some(last)) = (lines.next(), lines.next_back()) else { return (0, 0) };
-        let value = |wanted: &str| -> u64 {
-            let index = names.split(';').position(|name| name == wanted);
-            index.and_then(|i| last.split(';').nth(i)?.parse().ok()).unwrap_or(0)
-        };
-        (value("SuccessfulCall(C)"), value("FailedCall(C)"))
+        let (Some(names), Some(last)) = (lines.next(), lines.next_back()) else { return 0 };
+        let index = names.split(';').position(|name| name == wanted);
+        index.and_then(|i| last.split(';').nth(i)?.parse().ok()).unwrap_or(0)
     }
 }

@@ -29,6 +29,13 @@ pub const TANDEM_A: IpAddr = v4(198, 18, 1, 10);
 pub const CALLEE: IpAddr = v4(198, 18, 2, 20);
 /// A second destination on the callee's network.
 pub const SECOND: IpAddr = v4(198, 18, 2, 21);
+/// Behind the caller: a thousand who look for an open PBX. What they send and get is not kept.
+pub const SCANNERS: &str = "198.18.64.0/22";
+
+pub fn is_scanner(ip: IpAddr) -> bool {
+    matches!(ip, IpAddr::V4(ip) if ip.octets()[..2] == [198, 18] && ip.octets()[2] & 0xfc == 64)
+}
+
 /// Nobody has this address.
 pub const NOBODY: IpAddr = v4(198, 18, 2, 99);
 pub const TANDEM_B: IpAddr = v4(198, 18, 2, 10);

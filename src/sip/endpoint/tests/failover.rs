@@ -211,8 +211,10 @@ fn other_refusals_are_the_answer() {
 }
 
 #[test]
-fn a_challenge_and_its_answer_pass() {
-    let mut net = Net::new();
+fn a_challenge_and_its_answer_pass_where_a_trunk_lets_them() {
+    let mut net = Net::with(|config| {
+        config.trunks[1].headers.pass = ["Proxy-Authenticate", "Proxy-Authorization"].map(str::to_owned).to_vec();
+    });
     start(&mut net, "100");
     let invite = net.request_to(B, Method::Invite);
     let mut challenge = respond(B, &invite, 407, "b-tag", None);

@@ -184,12 +184,21 @@ pub struct Net {
     pub sent: Vec<Sent>,
     pub records: Vec<CallRecord>,
     pub notes: Vec<String>,
+    pub questions: Vec<crate::sip::names::Query>,
     branch: u32,
 }
 
 impl Net {
     pub fn new() -> Net {
         Net::with(|_| ())
+    }
+
+    /// With other random numbers.
+    pub fn seeded(seed: u8) -> Net {
+        let mut net = Net::new();
+        let config = Arc::new(toml::from_str(CONFIG).unwrap());
+        net.endpoint = Endpoint::new(config, [seed; 32], net.now, EPOCH_MS);
+        net
     }
 
     pub fn with(change: impl FnOnce(&mut Config)) -> Net {
@@ -203,6 +212,7 @@ impl Net {
             sent: Vec::new(),
             records: Vec::new(),
             notes: Vec::new(),
+            questions: Vec::new(),
             branch: 0,
         }
     }
@@ -252,6 +262,7 @@ impl Net {
                 }
                 Output::Record(record) => self.records.push(*record),
                 Output::Log(note) => self.notes.push(note.text),
+                Output::Resolve(query) => self.questions.push(query),
             }
         }
     }
@@ -311,6 +322,7 @@ impl Net {
         assert_eq!(self.endpoint.calls().count(), 0);
         assert_eq!(self.media.open.len(), 0, "a media session is left");
         assert_eq!(self.media.opened, self.media.closed);
+        assert_eq!(self.endpoint.core.live.trunks.all_calls(), ([0, 0], 0), "a trunk counts calls that are over");
     }
 
     /// An INVITE of `peer` to `number`, outside a dialog, with an offer of PCMU and PCMA.

@@ -8,6 +8,7 @@ use proptest::{prelude::*, strategy::ValueTree};
 use super::harness::*;
 use crate::{
     base::ids::SessionId,
+    config::Config,
     control::OpenError,
     sip::{
         endpoint::{Cause, Endpoint, Saved},
@@ -74,12 +75,12 @@ enum Op {
 fn op() -> impl Strategy<Value = Op> {
     let statuses = prop_oneof![
         5 => Just(200u16), 3 => Just(180), 2 => Just(183), 2 => Just(100), 2 => Just(503), 1 => Just(486), 1 => Just(487),
-        2 => Just(481), 1 => Just(491), 1 => Just(302), 1 => 100u16..700
+        2 => Just(481), 1 => Just(491), 1 => Just(302), 1 => Just(422), 1 => 100u16..700
     ];
     // Mostly what is newest.
     let small = || prop_oneof![3 => Just(0usize), 1 => 0usize..6];
     prop_oneof![
-        4 => (0usize..5, 0usize..5, 0usize..5).prop_map(|(from, number, body)| Op::Invite { from, number, body }),
+        4 => (0usize..5, 0usize..8, 0usize..5).prop_map(|(from, number, body)| Op::Invite { from, number, body }),
         2 => Just(Op::CallUp),
         14 => (prop_oneof![1 => 0usize..5, 1 => Just(1usize)], small(), statuses, 0usize..3, 0usize..5)
             .prop_map(|(to, back, status, tag, body)| Op::Respond { to, back, status, tag, body }),
@@ -109,6 +110,8 @@ struct World {
     sent: Vec<Vec<u8>>,
     /// 2xx to re-INVITEs.
     renegotiated: usize,
+    /// RSeq of the last reliable provisional response.
+    rseq: u32,
     /// How often another host took over; each draws other random numbers.
     hosts: u8,
 }
@@ -161,19 +164,36 @@ fn apply(net: &mut Net, world: &mut World, op: &Op) {
     match op {
         Op::Invite { from, number, body } => {
             let peer = PEERS[*from];
-            let mut invite = net.invite(peer, ["100", "200", "300", "400", "999"][*number]);
+            let numbers = ["100", "200", "300", "400", "999", "5%31%30;phone-context=+1", "5*7", "112"];
+            let mut invite = net.invite(peer, numbers[*number]);
             put_body(&mut invite, peer, *body);
+            if *body % 2 == 1 {
+                invite.headers.push(HeaderName::Supported, "100rel");
+            }
+            invite.headers.push(HeaderName::Allow, "INVITE, UPDATE");
             world.invites.push((peer, invite.clone()));
             world.send(net, peer, &invite);
         }
         Op::CallUp => {
-            let invite = net.invite(A, "100");
+            let mut invite = net.invite(A, "100");
+            // The refresher is alice, then bob, then tandem on either leg.
+            let round = world.invites.len() % 4;
+            invite.headers.push(HeaderName::Supported, "timer");
+            if round != 3 {
+                let who = ["uac", "uas"][round % 2];
+                invite.headers.push(HeaderName::SessionExpires, format!("90;refresher={who}"));
+            }
             world.invites.push((A, invite.clone()));
             world.send(net, A, &invite);
             let Some(passed) = world.got[1].last().filter(|m| m.method() == Some(&Method::Invite)).cloned() else {
                 return;
             };
-            let ok = respond(B, &passed, 200, "t1", Some(6_000));
+            let mut ok = respond(B, &passed, 200, "t1", Some(6_000));
+            if round >= 2 {
+                let who = ["uac", "uas"][round % 2];
+                ok.headers.push(HeaderName::SessionExpires, format!("90;refresher={who}"));
+                ok.headers.push(HeaderName::Allow, "INVITE, UPDATE");
+            }
             world.dialogs.push(Ends::callee(B, &passed, &ok));
             world.send(net, B, &ok);
             let Some(ends) = world.dialogs.last().filter(|ends| ends.peer == A).cloned() else { return };
@@ -185,6 +205,15 @@ fn apply(net: &mut Net, world: &mut World, op: &Op) {
             let Some(request) = nth(&world.got[*to], *back).cloned() else { return };
             let mut response = respond(peer, &request, *status, ["t1", "t2", "t3"][*tag], None);
             put_body(&mut response, peer, *body);
+            if *status % 100 == 83 || *body == 1 {
+                response.headers.push(HeaderName::Require, "100rel");
+                world.rseq += 1;
+                response.headers.push(HeaderName::RSeq, world.rseq.to_string());
+                response.headers.push(HeaderName::Allow, "INVITE, PRACK, UPDATE");
+            }
+            if *status == 422 {
+                response.headers.push(HeaderName::MinSe, "2000");
+            }
             if request.method() == Some(&Method::Invite) && *status > 100 {
                 world.dialogs.push(Ends::callee(peer, &request, &response));
             }
@@ -192,8 +221,15 @@ fn apply(net: &mut Net, world: &mut World, op: &Op) {
         }
         Op::Within { dialog, method, seq, body } => {
             let Some(ends) = nth(&world.dialogs, *dialog).cloned() else { return };
-            let name = ["ACK", "BYE", "INVITE", "INFO", "OPTIONS", "UPDATE", "ACK"][*method];
+            let name = ["ACK", "BYE", "INVITE", "INFO", "OPTIONS", "UPDATE", "PRACK"][*method];
             let mut request = net.in_dialog(&ends, name, *seq);
+            request.headers.push(HeaderName::Supported, "timer");
+            if *seq % 2 == 1 {
+                request.headers.push(HeaderName::SessionExpires, "90");
+            }
+            // Mostly what waits for it.
+            let rseq = world.answers.iter().rev().find_map(|answer| answer.headers.get(&HeaderName::RSeq));
+            request.headers.push(HeaderName::RAck, format!("{} 1 INVITE", rseq.unwrap_or("1")));
             put_body(&mut request, ends.peer, *body);
             world.send(net, ends.peer, &request);
         }
@@ -245,7 +281,7 @@ fn apply(net: &mut Net, world: &mut World, op: &Op) {
             world.hosts += 1;
             let json = serde_json::to_vec(&net.endpoint.save(net.now)).unwrap();
             let saved: Saved = serde_json::from_slice(&json).unwrap();
-            let config = std::sync::Arc::new(toml::from_str(CONFIG).unwrap());
+            let config = std::sync::Arc::new(config());
             net.endpoint = Endpoint::restore(config, [world.hosts; 32], net.now, EPOCH_MS, saved);
         }
         Op::Pass(ms) => net.pass(*ms),
@@ -253,14 +289,52 @@ fn apply(net: &mut Net, world: &mut World, op: &Op) {
     world.read(net);
 }
 
+/// The harness's, and rules that rewrite numbers, hold at times, and let emergency calls pass the limit.
+fn config() -> Config {
+    let rules = "
+        [[route]]
+        prefix = '5'
+        called = { strip = 1, prepend = '+' }
+        calling = { number = '+4930111' }
+        to = ['carrier', 'backup']
+        [[route]]
+        prefix = '5'
+        times = ['22:30-23:00', 'wed']
+        to = ['backup']
+        [[route]]
+        prefix = '112'
+        emergency = true
+        to = ['backup', 'carrier']";
+    let mut config = toml::from_str(&format!("{CONFIG}{rules}")).unwrap();
+    limited(&mut config);
+    config
+}
+
+/// Trunks with limits that sequences reach, and destinations that are asked whether they live.
+fn limited(config: &mut crate::config::Config) {
+    config.trunks[0].limits = toml::from_str("calls_per_second_in = 40\nburst = 6").unwrap();
+    config.trunks[1].limits = toml::from_str("max_calls_out = 5\nmax_calls = 8").unwrap();
+    config.trunks[1].policy = crate::config::Policy::LeastCalls;
+    config.trunks[2].health = Some(toml::from_str("interval_s = 20\ndown_after = 2").unwrap());
+}
+
+/// What the trunks count is what a look at every call says.
+fn counts_are_the_calls(net: &Net) {
+    let live = || net.endpoint.calls.values().filter(|call| call.phase != crate::sip::b2bua::call::Phase::Ended);
+    let out = u32::try_from(live().filter(|call| call.b.is_some()).count()).unwrap();
+    let counted = net.endpoint.core.live.trunks.all_calls();
+    assert_eq!(counted, ([u32::try_from(live().count()).unwrap(), out], out));
+}
+
 /// Runs the sequence and returns how its calls ended, and how many re-INVITEs were accepted.
 fn check(ops: &[Op]) -> (Vec<Cause>, usize) {
-    let mut net = Net::new();
+    let mut net = Net::with(|its| *its = config());
     let mut world = World::default();
     for op in ops {
         apply(&mut net, &mut world, op);
         let sessions = net.endpoint.calls().filter(|call| call.session.is_some()).count();
         assert_eq!(sessions, net.media.open.len(), "every session belongs to a call in progress");
+        counts_are_the_calls(&net);
     }
     // Calls that are up stay up; the operator ends them, and nobody answers.
     net.endpoint.drain(net.now, net.now + Duration::from_secs(1), &mut net.media);

@@ -25,13 +25,13 @@ fn refused(change: impl FnOnce(&mut Message), status: u16, cause: Cause) -> Mess
 fn an_extension_that_must_be_known() {
     let refusal = refused(
         |invite| {
-            invite.headers.push(HeaderName::Require, "100rel, timer");
+            invite.headers.push(HeaderName::Require, "100rel, precondition, timer");
             invite.headers.push(HeaderName::ProxyRequire, "foo");
         },
         420,
         Cause::BadRequest,
     );
-    assert_eq!(header(&refusal, HeaderName::Unsupported), "100rel, timer, foo");
+    assert_eq!(header(&refusal, HeaderName::Unsupported), "precondition, foo");
 }
 
 #[test]
@@ -41,6 +41,20 @@ fn a_body_that_is_no_session_description() {
     assert_eq!(header(&refusal, HeaderName::Accept), "application/sdp");
     let refusal = refused(|invite| invite.headers.push(HeaderName::ContentEncoding, "gzip"), 415, Cause::BadRequest);
     assert_eq!(header(&refusal, HeaderName::AcceptEncoding), "identity");
+}
+
+#[test]
+fn an_accept_that_takes_no_session_description() {
+    for accept in ["text/nobodyKnowsThis", "", "application/isup, application/sdpx"] {
+        refused(|invite| invite.headers.push(HeaderName::Accept, accept), 406, Cause::BadRequest);
+    }
+    for accept in ["application/sdp", "text/plain, Application/SDP;level=1", "application/*", "*/*;q=0.1"] {
+        let mut net = Net::new();
+        let mut invite = net.invite(A, "100");
+        invite.headers.push(HeaderName::Accept, accept);
+        net.send(A, &invite);
+        net.response_to(A, 100);
+    }
 }
 
 #[test]

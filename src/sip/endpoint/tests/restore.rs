@@ -146,3 +146,40 @@ fn connections_are_not_taken_over() {
     let sent = net.sent.iter().find(|s| s.message.status() == Some(200)).unwrap();
     assert_eq!((sent.flow.remote, sent.flow.connection), (A, None));
 }
+
+#[test]
+fn reliable_responses_and_session_timers_go_on() {
+    let mut net = Net::new();
+    let mut invite_a = net.invite(A, "100");
+    invite_a.headers.push(HeaderName::Supported, "100rel, timer");
+    invite_a.headers.push(HeaderName::SessionExpires, "90;refresher=uac");
+    net.send(A, &invite_a);
+    net.response_to(A, 100);
+    let invite_b = net.request_to(B, Method::Invite);
+    let mut progress_b = respond(B, &invite_b, 183, "b-tag", Some(6_000));
+    progress_b.headers.push(HeaderName::Require, "100rel");
+    progress_b.headers.push(HeaderName::RSeq, "7");
+    net.send(B, &progress_b);
+    let progress = net.response_to(A, 183);
+    net.send(B, &respond(B, &invite_b, 200, "b-tag", None));
+    take_over(&mut net);
+    net.pass(500);
+    assert_eq!(net.response_to(A, 183), progress, "it is repeated");
+    let a = Ends::caller(A, &invite_a, &progress);
+    let mut prack = net.in_dialog(&a, "PRACK", 2);
+    prack.headers.push(HeaderName::RAck, format!("{} 1 INVITE", header(&progress, HeaderName::RSeq)));
+    net.send(A, &prack);
+    assert_eq!(net.take(A).iter().map(Message::status).collect::<Vec<_>>(), [Some(200), Some(200)]);
+    let to_b: Vec<_> = net.take(B).iter().filter_map(|m| m.method().cloned()).collect();
+    assert_eq!(to_b, [Method::Prack, Method::Ack], "the 200 that waited was taken over");
+    let message = ack(&mut net, &a, 1);
+    net.send(A, &message);
+    net.pass(30_000);
+    take_over(&mut net);
+    net.pass(29_999);
+    net.nothing_to(A);
+    net.pass(1);
+    net.request_to(A, Method::Bye);
+    assert_eq!(net.the_record().cause, Cause::SessionExpired);
+    net.run_out();
+}

@@ -37,8 +37,9 @@ fn parameters_of_the_number_do_not_count_and_tel_uris_work() {
     invite = Message::parse(text.as_bytes()).unwrap();
     net.send(A, &invite);
     let passed = net.request_to(B, Method::Invite);
-    assert_eq!(passed.uri().unwrap().to_string(), "sip:1009@198.18.1.2");
-    assert_eq!(header(&passed, HeaderName::To), "<sip:1009@198.18.1.2>");
+    // RFC 3261 §19.1.6: the parameters go along, and the user part is marked as a telephone number.
+    assert_eq!(passed.uri().unwrap().to_string(), "sip:1009;phone-context=example@198.18.1.2;user=phone");
+    assert_eq!(header(&passed, HeaderName::To), "<sip:1009;phone-context=example@198.18.1.2;user=phone>");
     net.run_out();
 }
 

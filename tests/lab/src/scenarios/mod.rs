@@ -1,6 +1,8 @@
 //! The scenarios: one behaviour per function, grouped by what they are about.
 
 mod audio;
+mod dialogs;
+mod dialplan;
 mod endings;
 mod failover;
 mod flood;
@@ -8,7 +10,9 @@ mod intruder;
 mod nat;
 mod network;
 mod ramp;
+mod scan;
 mod softphones;
+mod storm;
 mod transport;
 mod workers;
 
@@ -25,11 +29,15 @@ pub fn all() -> Vec<Scenario> {
     all.extend(transport::scenarios());
     all.extend(endings::scenarios());
     all.extend(failover::scenarios());
+    all.extend(dialplan::scenarios());
+    all.extend(dialogs::scenarios());
     all.extend(nat::scenarios());
     all.extend(intruder::scenarios());
     all.extend(workers::scenarios());
     all.extend(softphones::scenarios());
+    all.extend(storm::scenarios());
     all.extend(ramp::scenarios());
+    all.extend(scan::scenarios());
     all.extend(flood::scenarios());
     all
 }

@@ -1,9 +1,18 @@
 //! Which trunk a source belongs to, and where a called number goes. Slow-path thread; compiled once from the
 //! configuration, then read only. Look-ups cost the number of distinct prefix lengths, not the number of trunks.
+//!
+//! `plan` finds the rule, `numbers` reads and writes telephone numbers, `times` says when a rule holds. Here: whose
+//! source an address is, and the destinations of a trunk.
+
+mod numbers;
+mod plan;
+#[cfg(test)]
+mod tests;
+mod times;
 
 use std::{
     collections::{BTreeSet, HashMap},
-    net::{IpAddr, SocketAddr},
+    net::{IpAddr, Ipv4Addr, SocketAddr},
 };
 
 use ipnet::IpNet;
@@ -13,7 +22,11 @@ use super::{
     flow::{ListenerId, Local},
     message::{Scheme, Uri},
 };
-use crate::config::{Config, SipTransport};
+use crate::config::{Config, NamedDestination, SipTransport};
+
+pub use numbers::{Number, Numbers, called_number, normalise};
+pub use plan::{Asked, Choice, Considered, Plan, Verdict};
+pub use times::zone;
 
 /// Index into `config.trunks`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -44,14 +57,7 @@ pub struct Routing {
     /// Hosts that belong to a trunk though its `from` does not name them.
     hosts: Vec<BTreeSet<IpAddr>>,
     nets: Vec<Vec<IpNet>>,
-    prefixes: HashMap<String, Vec<Rule>>,
-    longest_prefix: usize,
-}
-
-#[derive(Debug)]
-struct Rule {
-    from: Option<TrunkId>,
-    to: Vec<TrunkId>,
+    plan: Plan,
 }
 
 impl Routing {
@@ -71,7 +77,7 @@ impl Routing {
             let destinations: Vec<Destination> = trunk
                 .destinations
                 .iter()
-                .filter_map(|uri| destination(&trunk.name, &trunk.address, uri, locals))
+                .filter_map(|to| destination(&trunk.name, &trunk.address, &to.uri, locals))
                 .collect();
             routing.hosts.push(destinations.iter().map(|d| d.remote.ip()).collect());
             routing.nets.push(trunk.from.clone());
@@ -83,19 +89,14 @@ impl Routing {
         for family in &mut routing.sources {
             family.sort_by_key(|(len, _)| std::cmp::Reverse(*len));
         }
-        for route in &config.routes {
-            let from = match &route.from {
-                None => None,
-                Some(name) => match routing.trunks.get(name) {
-                    Some(id) => Some(*id),
-                    None => continue,
-                },
-            };
-            let to = route.to.iter().filter_map(|name| routing.trunks.get(name).copied()).collect();
-            routing.longest_prefix = routing.longest_prefix.max(route.prefix.len());
-            routing.prefixes.entry(route.prefix.clone()).or_default().push(Rule { from, to });
-        }
+        routing.plan = Plan::new(config, &routing.trunks);
         routing
+    }
+
+    /// A destination of a trunk, by its URI as configured.
+    pub fn place(&self, trunk: &str, uri: &str) -> Option<&Destination> {
+        let all = self.destinations.get(usize::from(self.trunk(trunk)?.0))?;
+        all.iter().find(|to| to.uri == uri)
     }
 
     pub fn trunk(&self, name: &str) -> Option<TrunkId> {
@@ -123,30 +124,35 @@ impl Routing {
             || self.nets.get(at).is_some_and(|nets| nets.iter().any(|net| net.contains(&host)))
     }
 
-    /// Where a call from `from` to `called` goes, in order; None: no route. The longest prefix wins, and among equal
-    /// ones the rule that names the trunk it comes from.
-    pub fn destinations(&self, called: &str, from: TrunkId) -> Option<Vec<Destination>> {
-        let longest = self.longest_prefix.min(called.len());
-        for len in (0..=longest).rev() {
-            let Some(rules) = called.get(..len).and_then(|prefix| self.prefixes.get(prefix)) else { continue };
-            let named = rules.iter().find(|rule| rule.from == Some(from));
-            let Some(rule) = named.or_else(|| rules.iter().find(|rule| rule.from.is_none())) else { continue };
-            let lists = rule.to.iter().filter_map(|id| self.destinations.get(usize::from(id.0)));
-            return Some(lists.flatten().cloned().collect());
-        }
-        None
+    /// Which rule a call follows, and why.
+    pub fn choose(&self, asked: &Asked) -> Choice {
+        self.plan.choose(asked)
+    }
+
+    /// Where a call to these trunks goes, in order.
+    pub fn destinations(&self, to: &[TrunkId]) -> Vec<Destination> {
+        let lists = to.iter().filter_map(|id| self.destinations.get(usize::from(id.0)));
+        lists.flatten().cloned().collect()
+    }
+
+    /// A number as it is written towards a trunk.
+    pub fn written(&self, number: &Number, trunk: TrunkId) -> String {
+        number.written(self.plan.scheme(trunk))
     }
 }
 
-/// `sip:host[:port][;transport=tcp]` with an IP address as host.
+/// `sip:host[:port][;transport=tcp]`. A host name has no address yet: `trunk::choice` fills it in.
 fn destination(trunk: &str, address: &str, text: &str, locals: &[Local]) -> Option<Destination> {
     let uri = Uri::parse(text).ok()?;
     if uri.scheme != Scheme::Sip {
         return None;
     }
     let transport = transport_of(&uri)?;
-    let remote = SocketAddr::new(uri.host.ip()?, uri.port.unwrap_or(5060));
-    let listener = listener(locals, address, transport)?;
+    let named = NamedDestination::parse(text).is_some();
+    let ip = uri.host.ip().or(named.then_some(IpAddr::V4(Ipv4Addr::UNSPECIFIED)))?;
+    let remote = SocketAddr::new(ip, uri.port.unwrap_or(5060));
+    let any = || locals.iter().position(|l| l.name == address).and_then(|at| u16::try_from(at).ok()).map(ListenerId);
+    let listener = listener(locals, address, transport).or_else(|| named.then(any).flatten())?;
     Some(Destination { trunk: trunk.to_owned(), uri: text.to_owned(), listener, transport, remote })
 }
 
@@ -164,20 +170,4 @@ pub fn transport_of(uri: &Uri) -> Option<SipTransport> {
 pub fn listener(locals: &[Local], address: &str, transport: SipTransport) -> Option<ListenerId> {
     let index = locals.iter().position(|l| l.name == address && l.transport == transport)?;
     u16::try_from(index).ok().map(ListenerId)
-}
-
-/// The number that the dial plan looks at: the user part without its parameters, or a `tel:` number (RFC 3966 §5.3)
-/// without its visual separators.
-pub fn called_number(uri: &Uri) -> String {
-    let text = match (&uri.user, &uri.scheme) {
-        (Some(user), _) => user.as_str(),
-        (None, Scheme::Tel) => uri.opaque.as_str(),
-        (None, _) => "",
-    };
-    let number = text.split(';').next().unwrap_or("");
-    if uri.scheme == Scheme::Tel {
-        number.chars().filter(|c| !matches!(c, '-' | '.' | '(' | ')')).collect()
-    } else {
-        number.to_owned()
-    }
 }

@@ -1,0 +1,82 @@
+//! What the documentation shows is run: each whole configuration of docs/trunks.md is given to `tandem check`. What it
+//! names is looked for: the tests of docs/sip.md. Needs neither DPDK nor root.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+use std::{fs, path::Path, process::Command};
+
+/// The fenced `toml` blocks of a page, each with the heading above it.
+fn configurations(page: &str) -> Vec<(String, String)> {
+    let mut found = Vec::new();
+    let mut heading = String::new();
+    let mut block: Option<String> = None;
+    for line in page.lines() {
+        match &mut block {
+            Some(_) if line == "```" => found.extend(block.take().map(|text| (heading.clone(), text))),
+            Some(text) => *text += &format!("{line}\n"),
+            None if line == "```toml" => block = Some(String::new()),
+            None => heading = line.strip_prefix("## ").map_or(heading, str::to_owned),
+        }
+    }
+    assert_eq!(block, None, "a block has no end");
+    found
+}
+
+#[test]
+fn check_accepts_each_configuration_of_the_page_on_trunks() {
+    let page = fs::read_to_string(root().join("docs/trunks.md")).unwrap();
+    let found = configurations(&page);
+    let headings: Vec<&str> = found.iter().map(|(heading, _)| heading.as_str()).collect();
+    assert_eq!(headings, ["A carrier", "Amazon Chime SDK Voice Connector", "A PBX behind NAT", "Kamailio in front"]);
+    for (at, (heading, text)) in found.iter().enumerate() {
+        // CPUs that every machine has; all else as it is shown.
+        let text = text.replacen("workers = [1]\nslow = 0\n", "workers = [0]\nslow = 0\npoll = \"adaptive\"\n", 1);
+        let path = std::env::temp_dir().join(format!("tandem-pages-{}-{at}.toml", std::process::id()));
+        fs::write(&path, text).unwrap();
+        let output =
+            Command::new(env!("CARGO_BIN_EXE_tandem")).args(["check", "--strict"]).arg(&path).output().unwrap();
+        let said = String::from_utf8_lossy(&output.stdout).into_owned();
+        assert_eq!(said, format!("{}: sound\n", path.display()), "{heading}");
+        assert_eq!(output.status.code(), Some(0), "{heading}");
+        fs::remove_file(path).unwrap();
+    }
+}
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+/// Every source of the laboratory's scenarios, as one text.
+fn scenarios() -> String {
+    let folder = root().join("tests/lab/src/scenarios");
+    fs::read_dir(folder).unwrap().map(|entry| fs::read_to_string(entry.unwrap().path()).unwrap()).collect()
+}
+
+/// Whether a test that the page names is there: `sip::a::b` is a file or folder of src/, `tests/x` a path, a lab scenario
+/// stands among the scenarios.
+fn exists(name: &str, lab: bool, scenarios: &str) -> bool {
+    if lab {
+        return scenarios.contains(&format!("\"{name}\""));
+    }
+    let inside = root().join("src").join(name.replace("::", "/"));
+    root().join(name).exists() || inside.exists() || inside.with_extension("rs").exists()
+}
+
+#[test]
+fn the_tests_that_the_page_on_sip_names_are_there() {
+    let page = fs::read_to_string(root().join("docs/sip.md")).unwrap();
+    let (_, table) = page.split_once("## RFC by RFC").unwrap();
+    let (table, _) = table.split_once("## The torture tests").unwrap();
+    let scenarios = scenarios();
+    let mut looked = 0;
+    for row in table.lines().filter(|line| line.starts_with('|')).skip(2) {
+        let cells: Vec<&str> = row.trim_matches('|').split('|').collect();
+        assert_eq!(cells.len(), 4, "{row}");
+        for shown in cells[3].split(',').map(str::trim).filter(|shown| !shown.is_empty()) {
+            let name = shown.trim_start_matches("lab ").trim_matches('`');
+            assert!(exists(name, shown.starts_with("lab "), &scenarios), "{row}: there is no {shown}");
+            looked += 1;
+        }
+    }
+    assert!(looked > 30, "the table was not read");
+    assert!(!exists("sip::nowhere", false, &scenarios) && !exists("nowhere", true, &scenarios));
+}
