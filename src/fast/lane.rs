@@ -12,15 +12,15 @@ use super::{
     worker::{Shared, Turn},
 };
 use crate::{
+    base::ids::PortId,
     flow::{
-        PtOp, Verdict,
-        counters::PortCounter,
+        FlowTable, PtOp,
         nexthop::NextHop,
         plan::{ADMIT_V4, ANY_PORT, MUTED, NO_REMOTE, OUT_V6, PlanView, RTCP},
         state::{Ownership, Step},
         table::{EntryId, LastAddress, SlotId},
     },
-    io::{Checked, ChecksumRequest, PacketBuf},
+    io::{Checked, ChecksumRequest, PacketBuf, TxOffloads},
     wire::{IPPROTO_UDP, ethernet, ipv4, rtp, udp},
 };
 
@@ -36,6 +36,14 @@ type Head = [u8; HEAD];
 fn raw<const N: usize>(head: &Head, at: usize) -> [u8; N] {
     // Every `at` here is a constant within the head.
     head.get(at..).and_then(|rest| rest.first_chunk()).copied().unwrap_or([0; N])
+}
+
+/// The opposite: one store.
+#[inline(always)]
+fn put<const N: usize>(head: &mut Head, at: usize, bytes: [u8; N]) {
+    if let Some(place) = head.get_mut(at..).and_then(|rest| rest.first_chunk_mut()) {
+        *place = bytes;
+    }
 }
 
 #[inline(always)]
@@ -65,7 +73,7 @@ fn u32_at(head: &Head, at: usize) -> u32 {
 
 /// The 32-bit halves of a word, added.
 #[inline(always)]
-fn halves(word: u64) -> u64 {
+const fn halves(word: u64) -> u64 {
     (word >> 32) + (word & 0xffff_ffff)
 }
 
@@ -76,6 +84,12 @@ fn folded(sum: u64) -> u16 {
     // A word added to itself with its halves exchanged has in its upper half their sum with the end-around carry.
     let sum = (sum.wrapping_add(sum.rotate_left(32)) >> 32) as u32;
     (sum.wrapping_add(sum.rotate_left(16)) >> 16) as u16
+}
+
+/// An Ethernet address as it lies, in a word's low bytes.
+#[inline(always)]
+fn low_six(mac: &ethernet::Mac) -> u64 {
+    u64::from_le_bytes([mac[0], mac[1], mac[2], mac[3], mac[4], mac[5], 0, 0])
 }
 
 /// What a common frame looks like, in words as they lie: which bits count, and what they are.
@@ -91,7 +105,7 @@ pub struct Common {
 
 impl Common {
     pub fn to(mac: &ethernet::Mac) -> Common {
-        let mac = u64::from_le_bytes([0, 0, mac[0], mac[1], mac[2], mac[3], mac[4], mac[5]]);
+        let mac = low_six(mac) << 16;
         // Known constants would be compared byte by byte, with a load for each.
         black_box(Common {
             mac,
@@ -106,11 +120,12 @@ const fn bits(mask: [u8; 8], value: [u8; 8]) -> (u64, u64) {
 }
 
 /// Where the flow of a frame that looks common is looked up: a frame for us, IPv4 and UDP without options or fragments,
-/// lengths that agree, RTP version 2 with nothing but its fixed header, for a media port. Changes nothing.
+/// lengths that agree, RTP version 2 with nothing but its fixed header, for a media port. `SlotId::NONE` for any other
+/// frame. Changes nothing.
 #[inline(always)]
-pub fn look<B: PacketBuf>(buf: &B, common: &Common, last: &mut LastAddress, shared: &Shared) -> Option<SlotId> {
+pub fn look<B: PacketBuf>(buf: &B, common: &Common, last: &mut LastAddress, table: &FlowTable) -> SlotId {
     let data = buf.data();
-    let head: &Head = data.first_chunk()?;
+    let Some(head) = data.first_chunk::<HEAD>() else { return SlotId::NONE };
     // EtherType to identification; fragment to the source's first half; both addresses; UDP; RTP's first half.
     let (first, second) = (raw_u64(head, IP - 2), raw_u64(head, IP + 6));
     let (addresses, udp, rtp) = (raw_u64(head, IP + 12), raw_u64(head, UDP), raw_u16(head, RTP));
@@ -124,22 +139,19 @@ pub fn look<B: PacketBuf>(buf: &B, common: &Common, last: &mut LastAddress, shar
     let excess =
         (data.len() ^ (IP + total)) | (buf.total_len() ^ data.len()) | (udp_len + ipv4::MIN_HEADER_LEN) ^ total;
     let foreign = (raw_u64(head, 0) << 16) ^ common.mac;
-    if (plain | whole | fixed | excess as u64 | foreign != 0) | rtcp {
-        return None;
-    }
     // The header's first six bytes, the next six, the addresses.
     let sum = (first >> 16) + (second & 0xffff_ffff_ffff) + halves(addresses);
     // RFC 1071 §3: all ones, which is 0 in one's complement; a version of 4 keeps it from being all zeros.
-    let right = || buf.ip_is(Checked::Good) || sum.is_multiple_of(0xffff);
-    if buf.ip_is(Checked::Bad) || !right() {
-        return None;
+    let wrong = !sum.is_multiple_of(0xffff) | buf.ip_is(Checked::Bad);
+    if (plain | whole | fixed | excess as u64 | foreign != 0) | rtcp | wrong {
+        return SlotId::NONE;
     }
     let (to, port) = (u32::from_be((addresses >> 32) as u32), u16::from_be((udp >> 16) as u16));
-    shared.table.slot_id_v4(to, port, last)
+    table.slot_id_v4(to, port, last).unwrap_or(SlotId::NONE)
 }
 
-/// Forwards the frame that `look` liked, if its plan allows it just so; None: nothing was changed, and the general way
-/// decides.
+/// Forwards the frame that `look` liked, if its plan allows it just so, and says by which port; None: nothing was changed,
+/// and the general way decides. Adds to `transcoded` if it was.
 #[inline(always)]
 pub fn forward<B: PacketBuf>(
     buf: &mut B,
@@ -147,13 +159,12 @@ pub fn forward<B: PacketBuf>(
     port: usize,
     shared: &Shared,
     turn: &Turn,
-) -> Option<Verdict> {
+    transcoded: &mut u64,
+) -> Option<PortId> {
     let (plan, line) = shared.table.plan_and_state(entry);
-    let udp_good = buf.udp_is(Checked::Good);
     let (head, frame): (&mut Head, _) = buf.data_mut().split_first_chunk_mut()?;
-    let common = plan.flags() & (RTCP | ADMIT_V4 | ANY_PORT | MUTED | OUT_V6 | NO_REMOTE) == ADMIT_V4;
-    let known = plan.is_from_v4(u32_at(head, IP + 12), u16_at(head, UDP));
-    if !(common & known) {
+    let uncommon = plan.flags() & (RTCP | ADMIT_V4 | ANY_PORT | MUTED | OUT_V6 | NO_REMOTE) ^ ADMIT_V4;
+    if u64::from(uncommon) | plan.unlike_v4(u32_at(head, IP + 12), u16_at(head, UDP)) != 0 {
         return None;
     }
     let rule = plan.rule(head[RTP + 1] & 0x7f)?;
@@ -165,45 +176,55 @@ pub fn forward<B: PacketBuf>(
     }
 
     let (difference, silent) = sound(frame, rule, shared);
-    if !line.in_order(shared.id, &step(head, &plan, silent, turn)) {
+    if !line.in_order(shared.id, &step(head, total, &plan, silent, turn)) {
         out_of_order(head, entry, silent, port, shared, turn);
     }
-    if rule.op() != PtOp::Relay {
-        shared.counters.add(port, PortCounter::Transcoded, 1);
-    }
+    *transcoded += u64::from(rule.op() != PtOp::Relay);
 
     // Both words whole, here and in `emit`: a wide load of what was just stored in part would wait for the store.
     let old_type = raw_u16(head, RTP);
     let new_type = u16::from_le_bytes([head[RTP], retyped(head[RTP + 1], rule)]);
-    head[RTP..RTP + 2].copy_from_slice(&new_type.to_le_bytes());
+    put(head, RTP, new_type.to_le_bytes());
     let old_checksum = raw_u16(head, UDP + 6);
-    let by_device = out.offloads.udp_checksum & udp_good & (old_checksum != 0);
-    let checksum = if by_device {
-        pseudo_sum(&plan, false, usize::from(total) - ipv4::MIN_HEADER_LEN).to_be()
-    } else if old_checksum == 0 {
-        0
-    } else {
-        // RFC 1624 eqn. 3: what was taken out, complemented, and what was put in.
-        let grown = u64::from(plan.sum_difference().to_be()) + u64::from(difference.to_be());
-        let grown = grown + u64::from(!old_type) + u64::from(new_type);
-        // RFC 768: a checksum that comes out as 0 is sent as all ones.
-        match !folded(u64::from(!old_checksum) + grown) {
-            0 => 0xffff,
-            checksum => checksum,
-        }
+    // RFC 1624 eqn. 3: what was taken out, complemented, and what was put in.
+    let grown = u64::from(plan.sum_difference().to_be()) + u64::from(difference.to_be());
+    let grown = grown + u64::from(!old_type) + u64::from(new_type);
+    let checksum = match !folded(u64::from(!old_checksum) + grown) {
+        // RFC 768: no checksum stays none, and one that comes out as 0 is sent as all ones.
+        _ if old_checksum == 0 => 0,
+        0 => 0xffff,
+        checksum => checksum,
     };
-    let ip_by_device = out.offloads.ipv4_checksum;
-    emit(head, &plan, &hop, &out.mac, checksum, ip_by_device);
-    if by_device | ip_by_device {
-        buf.request_checksums(ChecksumRequest {
-            l2_len: ethernet::HEADER_LEN as u8,
-            l3_len: ipv4::MIN_HEADER_LEN as u16,
-            ipv6: false,
-            ip: ip_by_device,
-            udp: by_device,
-        });
+    emit(head, &plan, &hop, &out.mac, checksum);
+    if out.offloads.ipv4_checksum | out.offloads.udp_checksum {
+        leave_to_device(buf, entry, old_checksum != 0, &out.offloads, shared);
     }
-    Some(Verdict::Forward(hop.port))
+    Some(hop.port)
+}
+
+/// Leaves the checksums to the device, where it offers to fill them in and, UDP's, where it found them right.
+#[inline(never)]
+fn leave_to_device<B: PacketBuf>(buf: &mut B, entry: EntryId, has_one: bool, offers: &TxOffloads, shared: &Shared) {
+    let udp = offers.udp_checksum && has_one && buf.udp_is(Checked::Good);
+    let ip = offers.ipv4_checksum;
+    if !(ip | udp) {
+        return;
+    }
+    let Some((head, _)) = buf.data_mut().split_first_chunk_mut::<HEAD>() else { return };
+    if ip {
+        put(head, IP + 10, [0; 2]);
+    }
+    if udp {
+        let len = usize::from(u16_at(head, UDP + 4));
+        put(head, UDP + 6, pseudo_sum(&shared.table.plan(entry), false, len).to_be_bytes());
+    }
+    buf.request_checksums(ChecksumRequest {
+        l2_len: ethernet::HEADER_LEN as u8,
+        l3_len: ipv4::MIN_HEADER_LEN as u16,
+        ipv6: false,
+        ip,
+        udp,
+    });
 }
 
 /// Counts a packet that is not simply the next one of a stream that is ours.
@@ -211,11 +232,12 @@ pub fn forward<B: PacketBuf>(
 #[inline(never)]
 fn out_of_order(head: &Head, entry: EntryId, silent: bool, port: usize, shared: &Shared, turn: &Turn) {
     let (plan, line) = shared.table.plan_and_state(entry);
-    let len = usize::from(u16_at(head, IP + 2)) - (RTP - IP);
+    let total = u16_at(head, IP + 2);
+    let len = usize::from(total) - (RTP - IP);
     match line.claim(shared.id) {
         Ownership::Mine => {
             let mut state = line.rtp();
-            count(&mut state, &step(head, &plan, silent, turn));
+            count(&mut state, &step(head, total, &plan, silent, turn));
             line.set_rtp(&state);
         }
         Ownership::Another => off_owner(&line, len, port, shared),
@@ -224,43 +246,31 @@ fn out_of_order(head: &Head, entry: EntryId, silent: bool, port: usize, shared: 
 
 /// The packet as the state line sees it.
 #[inline(always)]
-fn step(head: &Head, plan: &PlanView, silent: bool, turn: &Turn) -> Step {
+fn step(head: &Head, total: u16, plan: &PlanView, silent: bool, turn: &Turn) -> Step {
     Step {
         number: u16_at(head, RTP + 2),
         ssrc: u32_at(head, RTP + 8),
         timestamp: u32_at(head, RTP + 4),
         arrival: turn.arrival(plan.clock_hz()),
-        len: u64::from(u16_at(head, IP + 2)) - (RTP - IP) as u64,
+        len: u64::from(total) - (RTP - IP) as u64,
         silent,
     }
 }
 
-/// The new headers. What `look` found stays: EtherType, version, both lengths.
+/// The new headers, in words as wide as can be. What `look` found stays: EtherType, version, both lengths.
 #[inline(always)]
-fn emit(head: &mut Head, plan: &PlanView, hop: &NextHop, from: &ethernet::Mac, checksum: u16, ip_by_device: bool) {
+fn emit(head: &mut Head, plan: &PlanView, hop: &NextHop, from: &ethernet::Mac, checksum: u16) {
     // RFC 6864 §4.1: identification 0 with DF; a fresh hop count.
-    const REST: [u8; 6] = [0, 0, 0x40, 0, HOP_LIMIT, IPPROTO_UDP];
+    const REST: u64 = u64::from_le_bytes([0, 0, 0x40, 0, HOP_LIMIT, IPPROTO_UDP, 0, 0]);
+    let (to, from_first) = (low_six(&hop.mac), u64::from(u16::from_le_bytes([from[0], from[1]])));
     let first = raw_u32(head, IP) & 0xffff_00ff | u32::from(plan.tos()) << 8;
-    head[..6].copy_from_slice(&hop.mac);
-    head[6..12].copy_from_slice(from);
-    head[IP..IP + 4].copy_from_slice(&first.to_le_bytes());
     let addresses = plan.out_addresses();
-    let ip_checksum = if ip_by_device {
-        0
-    } else {
-        let rest = const { raw_sum(&REST) };
-        let addresses = u64::from_le_bytes(addresses);
-        !folded(u64::from(first) + rest + (addresses >> 32) + (addresses & 0xffff_ffff))
-    };
-    head[IP + 4..IP + 10].copy_from_slice(&REST);
-    head[IP + 10..IP + 12].copy_from_slice(&ip_checksum.to_le_bytes());
-    head[IP + 12..IP + 20].copy_from_slice(&addresses);
-    head[UDP..UDP + 4].copy_from_slice(&plan.out_ports());
-    head[UDP + 6..UDP + 8].copy_from_slice(&checksum.to_le_bytes());
-}
-
-const fn raw_sum(words: &[u8; 6]) -> u64 {
-    u16::from_le_bytes([words[0], words[1]]) as u64
-        + u16::from_le_bytes([words[2], words[3]]) as u64
-        + u16::from_le_bytes([words[4], words[5]]) as u64
+    let ip_checksum = !folded(u64::from(first) + const { halves(REST) } + halves(u64::from_le_bytes(addresses)));
+    put(head, 0, (to | from_first << 48).to_le_bytes());
+    put(head, 8, [from[2], from[3], from[4], from[5]]);
+    put(head, IP, first.to_le_bytes());
+    put(head, IP + 4, (REST | u64::from(ip_checksum) << 48).to_le_bytes());
+    put(head, IP + 12, addresses);
+    put(head, UDP, plan.out_ports());
+    put(head, UDP + 6, checksum.to_le_bytes());
 }

@@ -25,7 +25,7 @@ use crate::{
     codec,
     config::{Poll, Punt},
     flow::{
-        DropReason, FlowClass, FlowTable, PuntClass, Verdict,
+        DropReason, FlowTable, PuntClass, Verdict,
         counters::{LoopCounter, PortCounter, WorkerCounters},
         event::Events,
         quiesce::Boundary,
@@ -197,26 +197,30 @@ impl<Io: PacketIo> Worker<Io> {
         handled
     }
 
-    /// One burst in three passes over its packets, so that their misses overlap: what each is, and its slot asked for;
-    /// its entry looked up and asked for; then its verdict.
+    /// One burst: where each packet's flow is, then a verdict for each, then what the verdicts say.
     #[inline(never)]
     fn handle(&mut self, port: usize, burst: &mut Burst<Io::Buf>, turn: &Turn) {
         let mac = self.shared.ports[port].mac;
-        let mut bytes = 0;
         let packets = burst.len() as u64;
-        for buf in burst.iter() {
-            buf.prefetch();
-        }
         let mut entries = [EntryId::NONE; BURST];
-        find(burst, &mac, &self.shared, &mut entries);
+        let bytes = find(burst, &mac, &self.shared, &mut entries);
         #[cfg(test)]
         if self.long_way {
             entries.fill(EntryId::NONE);
         }
-        for (mut buf, &entry) in burst.drain(..).zip(&entries) {
-            bytes += buf.total_len() as u64;
-            let short = if entry == EntryId::NONE { None } else { forward(&mut buf, entry, port, &self.shared, turn) };
-            let verdict = short.unwrap_or_else(|| general(&mut buf, &mac, port, &self.shared, turn));
+        let mut verdicts = [Verdict::Drop(DropReason::NoFlow); BURST];
+        match decide(burst, &entries, &mut verdicts, port, &self.shared, turn) {
+            Some(out) => self.send_all(usize::from(out.0), burst, bytes),
+            None => self.obey(port, burst, &verdicts),
+        }
+        self.shared.counters.add(port, PortCounter::RxPackets, packets);
+        self.shared.counters.add(port, PortCounter::RxBytes, bytes);
+    }
+
+    /// Does what each packet's verdict says.
+    #[inline(never)]
+    fn obey(&mut self, port: usize, burst: &mut Burst<Io::Buf>, verdicts: &[Verdict; BURST]) {
+        for (buf, &verdict) in burst.drain(..).zip(verdicts) {
             match verdict {
                 Verdict::Forward(out) => self.send(usize::from(out.0), buf),
                 Verdict::Punt(class) if self.police.admit(class) => self.punt(port, class, buf),
@@ -225,8 +229,6 @@ impl<Io: PacketIo> Worker<Io> {
             }
         }
         self.flush_punts(port);
-        self.shared.counters.add(port, PortCounter::RxPackets, packets);
-        self.shared.counters.add(port, PortCounter::RxBytes, bytes);
     }
 
     #[inline]
@@ -239,17 +241,26 @@ impl<Io: PacketIo> Worker<Io> {
         }
     }
 
+    /// A whole burst, of so many bytes, by one port: behind what waits there.
+    #[inline]
+    fn send_all(&mut self, out: usize, burst: &mut Burst<Io::Buf>, bytes: u64) {
+        let outgoing = &mut self.tx[out];
+        if !outgoing.packets.is_empty() {
+            burst.drain(..).for_each(|buf| self.send(out, buf));
+        } else if burst.is_full() {
+            transmit(&mut self.io, &self.shared.counters, out, burst, bytes);
+        } else {
+            std::mem::swap(&mut outgoing.packets, burst);
+            outgoing.bytes = bytes;
+        }
+    }
+
     fn flush(&mut self, out: usize) {
         let outgoing = &mut self.tx[out];
-        if outgoing.packets.is_empty() {
-            return;
+        if !outgoing.packets.is_empty() {
+            let bytes = std::mem::take(&mut outgoing.bytes);
+            transmit(&mut self.io, &self.shared.counters, out, &mut outgoing.packets, bytes);
         }
-        let (packets, bytes) = (outgoing.packets.len() as u64, std::mem::take(&mut outgoing.bytes));
-        let refused = self.io.tx(PortId(out as u8), &mut outgoing.packets);
-        let counters = &self.shared.counters;
-        counters.add(out, PortCounter::TxPackets, packets - refused.packets as u64);
-        counters.add(out, PortCounter::TxBytes, bytes - refused.bytes);
-        counters.dropped(out, DropReason::TxFull, refused.packets as u64);
     }
 
     fn punt(&mut self, port: usize, class: PuntClass, buf: Io::Buf) {
@@ -289,35 +300,87 @@ impl<Io: PacketIo> Worker<Io> {
     }
 }
 
-/// The entries of the packets that the short way may take.
+/// The entries of the packets that the short way may take, in passes over the burst so that its misses overlap: each frame
+/// asked for; what it is, and its slot asked for; its entry looked up and asked for. Returns the bytes of all.
 #[inline(never)]
-fn find<B: PacketBuf>(burst: &Burst<B>, mac: &Mac, shared: &Shared, entries: &mut [EntryId; BURST]) {
+fn find<B: PacketBuf>(burst: &Burst<B>, mac: &Mac, shared: &Shared, entries: &mut [EntryId; BURST]) -> u64 {
     let table = &*shared.table;
     let common = Common::to(mac);
+    let mut bytes = 0;
+    for buf in burst {
+        buf.prefetch();
+        bytes += buf.total_len() as u64;
+    }
     let mut slots = [SlotId::NONE; BURST];
     let mut last = LastAddress::default();
     for (buf, slot) in burst.iter().zip(&mut slots) {
-        if let Some(found) = look(buf, &common, &mut last, shared) {
-            table.prefetch_slot(found);
-            *slot = found;
-        }
+        *slot = look(buf, &common, &mut last, table);
+        table.prefetch_slot(*slot);
     }
     for (slot, entry) in slots.iter().zip(entries).take(burst.len()) {
-        if let Some(found) = table.lookup_slot(*slot, FlowClass::Rtp) {
-            table.prefetch_entry(found);
-            *entry = found;
-        }
+        *entry = table.rtp_entry(*slot);
+        table.prefetch_entry(*entry);
     }
+    bytes
+}
+
+/// A verdict for each packet, in their order. The port, if every one of them leaves by the same and is as long as it was.
+#[inline(never)]
+fn decide<B: PacketBuf>(
+    burst: &mut Burst<B>,
+    entries: &[EntryId; BURST],
+    verdicts: &mut [Verdict; BURST],
+    port: usize,
+    shared: &Shared,
+    turn: &Turn,
+) -> Option<PortId> {
+    // The bits that all ports have, and those that any has: the same if there is one port.
+    let (mut every, mut any) = (u8::MAX, 0);
+    let mut all_short = true;
+    let mut transcoded = 0;
+    for ((buf, &entry), verdict) in burst.iter_mut().zip(entries).zip(verdicts) {
+        let short =
+            if entry == EntryId::NONE { None } else { forward(buf, entry, port, shared, turn, &mut transcoded) };
+        *verdict = match short {
+            Some(out) => {
+                (every, any) = (every & out.0, any | out.0);
+                Verdict::Forward(out)
+            }
+            None => {
+                all_short = false;
+                general(buf, port, shared, turn)
+            }
+        };
+    }
+    if transcoded > 0 {
+        shared.counters.add(port, PortCounter::Transcoded, transcoded);
+    }
+    (all_short && every == any).then_some(PortId(any))
 }
 
 /// The way of every packet that the short one does not take.
 #[inline(never)]
-fn general<B: PacketBuf>(buf: &mut B, mac: &Mac, port: usize, shared: &Shared, turn: &Turn) -> Verdict {
-    match classify(buf, mac, shared) {
+fn general<B: PacketBuf>(buf: &mut B, port: usize, shared: &Shared, turn: &Turn) -> Verdict {
+    match classify(buf, &shared.ports[port].mac, shared) {
         Arrival::Media(datagram) => relay(buf, &datagram, port, shared, turn),
         Arrival::Kernel(class) => Verdict::Punt(class),
         Arrival::Nobody(reason) => Verdict::Drop(reason),
     }
+}
+
+/// Gives packets to a port, and counts them.
+fn transmit<Io: PacketIo>(
+    io: &mut Io,
+    counters: &WorkerCounters,
+    out: usize,
+    packets: &mut Burst<Io::Buf>,
+    bytes: u64,
+) {
+    let count = packets.len() as u64;
+    let refused = io.tx(PortId(out as u8), packets);
+    counters.add(out, PortCounter::TxPackets, count - refused.packets as u64);
+    counters.add(out, PortCounter::TxBytes, bytes - refused.bytes);
+    counters.dropped(out, DropReason::TxFull, refused.packets as u64);
 }
 
 /// Without overflow for any uptime.

@@ -19,7 +19,8 @@ pub struct NextHop {
     pub mac: [u8; 6],
 }
 
-/// One word each: bit 63 says resolved, bits 48–55 the port, bits 0–47 the MAC, its first byte lowest. So a reader never sees half of one.
+/// One word each: bit 63 says resolved, bits 48–55 the port, bits 0–47 the MAC, its first byte lowest. So a reader never
+/// sees half of one.
 #[derive(Debug)]
 pub struct NextHops {
     words: &'static [AtomicU64],

@@ -298,10 +298,10 @@ impl PlanView {
         (self.word(0) >> 48) as u8
     }
 
-    /// True for the admitted IPv4 source's address and port, if it is an IPv4 source.
-    #[inline]
-    pub fn is_from_v4(&self, source: u32, port: u16) -> bool {
-        ((self.word(2) >> 32) as u32 == source) & ((self.word(0) >> 32) as u16 == port)
+    /// 0 for the admitted IPv4 source's address and port, if it is an IPv4 source.
+    #[inline(always)]
+    pub fn unlike_v4(&self, source: u32, port: u16) -> u64 {
+        ((self.word(2) >> 32) ^ u64::from(source)) | u64::from((self.word(0) >> 32) as u16 ^ port)
     }
 
     /// True if a packet from this IPv4 source is admitted.

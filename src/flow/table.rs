@@ -245,6 +245,13 @@ impl FlowTable {
         if id == 0 { None } else { Some(EntryId(id)) }
     }
 
+    /// The RTP flow's entry, or `EntryId::NONE`: for whoever asks for many and looks at the answers later.
+    #[inline(always)]
+    pub fn rtp_entry(&self, slot: SlotId) -> EntryId {
+        // The lower half of a slot: see `FlowClass::shift`.
+        EntryId(self.slots.get(slot.0 as usize).map_or(0, |word| word.load(Ordering::Acquire) as u32))
+    }
+
     #[inline]
     pub fn lookup(&self, key: FlowKey) -> Option<EntryId> {
         self.lookup_slot(self.slot_id(key.address, key.port)?, key.class)

@@ -8,7 +8,7 @@ use crate::{
     fast::lane,
     flow::{
         Plan, PtOp,
-        table::{FlowClass, LastAddress},
+        table::{FlowClass, LastAddress, SlotId},
     },
     io::{Checked, PacketBuf, TxOffloads},
 };
@@ -96,8 +96,8 @@ fn the_common_packet_takes_the_short_way() {
     let io = rig.io.clone();
     io.arrive(PortId(0), &bytes);
     let buf = io.0.borrow_mut().arriving[0].pop_front().unwrap();
-    let look =
-        lane::look(&buf, &lane::Common::to(&[2, 0, 0, 0, 1, 0]), &mut LastAddress::default(), rig.worker.shared());
-    let slot = look.expect("not taken");
+    let slot = lane::look(&buf, &lane::Common::to(&[2, 0, 0, 0, 1, 0]), &mut LastAddress::default(), &table);
+    assert_ne!(slot, SlotId::NONE, "not taken");
+    assert_eq!(table.lookup_slot(slot, FlowClass::Rtp), Some(table.rtp_entry(slot)));
     assert!(table.lookup_slot(slot, FlowClass::Rtp).is_some());
 }
