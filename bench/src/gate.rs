@@ -173,7 +173,10 @@ fn middle(rounds: &[Figures]) -> Figures {
     Figures { relay: median(|r| r.relay), mu_to_a: median(|r| r.mu_to_a) }
 }
 
+/// Processors differ by half in their ratio to testpmd: a floor that an earlier recording set lower stays.
 fn record(path: &Path, instructions: Figures, ratio: Figures) -> Result<()> {
+    let before = read(path).ok().map(|budget| budget.ratio);
+    let floor = |now: f64, before: Option<f64>| (now * FLOOR).min(before.unwrap_or(f64::INFINITY));
     let mut text = format!(
         "# What the packet rate is held against in CI: `scripts/bench gate`. Written by `scripts/bench gate --record`.\n\n\
          # Instructions per packet of the worker as measured, by callgrind, conversion by {KERNEL}. {:.0} % more pass.\n\
@@ -184,13 +187,13 @@ fn record(path: &Path, instructions: Figures, ratio: Figures) -> Result<()> {
     );
     let _ = write!(
         text,
-        "\n# Least ratio to testpmd's 5tswap in the best of {ROUNDS} rounds: {:.0} % of the median when this was written\n\
-         # (relay {:.2}, μ→A {:.2}).\n[ratio]\nrelay = {:.2}\nmu_to_a = {:.2}\n",
+        "\n# Least ratio to testpmd's 5tswap in the best of {ROUNDS} rounds: {:.0} % of the least median that was recorded,\n\
+         # of all processors (here: relay {:.2}, μ→A {:.2}).\n[ratio]\nrelay = {:.2}\nmu_to_a = {:.2}\n",
         FLOOR * 100.0,
         ratio.relay,
         ratio.mu_to_a,
-        ratio.relay * FLOOR,
-        ratio.mu_to_a * FLOOR
+        floor(ratio.relay, before.map(|before| before.relay)),
+        floor(ratio.mu_to_a, before.map(|before| before.mu_to_a))
     );
     fs::write(path, text).with_context(|| format!("cannot write {}", path.display()))?;
     println!("written: {}", path.display());
@@ -290,7 +293,11 @@ mod tests {
         let counted = Figures { relay: 411.2, mu_to_a: 633.4 };
         record(&path, counted, Figures { relay: 0.8, mu_to_a: 0.6 }).unwrap();
         let budget = read(&path).unwrap();
-        fs::remove_file(&path).unwrap();
         assert_eq!((budget.instructions, budget.ratio), (counted, Figures { relay: 0.6, mu_to_a: 0.45 }));
+        // Recorded again on another processor.
+        record(&path, counted, Figures { relay: 0.4, mu_to_a: 0.8 }).unwrap();
+        let again = read(&path).unwrap();
+        fs::remove_file(&path).unwrap();
+        assert_eq!(again.ratio, Figures { relay: 0.3, mu_to_a: 0.45 });
     }
 }
