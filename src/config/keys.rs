@@ -359,6 +359,9 @@ mod tests {
             [media]
             [[sip.listen]]
             address = "a"
+            [sip.tls]
+            certificate = "c"
+            key = "k"
             [[trunk]]
             name = "t"
             address = "a"

@@ -6,6 +6,8 @@
 
 pub mod files;
 pub mod names;
+#[cfg(test)]
+pub mod testing;
 mod verify;
 
 use std::{path::PathBuf, sync::Arc};

@@ -1,5 +1,7 @@
 //! The sockets between real peers on loopback, with a clock moved by hand.
 
+mod tls;
+
 use std::{
     io::{Read, Write},
     net::{SocketAddr, TcpListener as StdListener, TcpStream as StdStream, UdpSocket as StdUdp},
