@@ -18,7 +18,6 @@ use super::{
 };
 use crate::{
     base::Time,
-    config::SipTransport,
     sip::{
         deadlines::Deadlines,
         flow::{Flow, ListenerId, Path},
@@ -242,7 +241,7 @@ pub struct Transactions<C, S> {
 }
 
 fn remote_of(flow: &Flow) -> Remote {
-    (flow.local, matches!(flow.transport, SipTransport::Tcp).into(), flow.remote)
+    (flow.local, flow.reliable().into(), flow.remote)
 }
 
 impl<C, S> Transactions<C, S> {
