@@ -34,12 +34,16 @@ mod session_timer;
 pub use reliable::ReliableProvisionals;
 pub use session_timer::{SessionTimer, SessionTimerMode};
 
+mod auth;
 mod overload;
+mod register;
 mod tls;
 mod transport;
 mod trunk;
 
+pub use auth::{Secret, TrunkAuth};
 pub use overload::Overload;
+pub use register::TrunkRegister;
 pub use tls::{Tls, TlsVersion, TrunkTls};
 pub use transport::SipTransport;
 pub use trunk::{Alive, Policy, TrunkDestination, TrunkHealth, TrunkLimits};
@@ -369,6 +373,12 @@ pub struct Trunk {
     /// Absent: destinations are not asked whether they live.
     #[serde(default)]
     pub health: Option<TrunkHealth>,
+    /// The account that tandem and the trunk share; absent: none.
+    #[serde(default)]
+    pub auth: Option<TrunkAuth>,
+    /// Absent: tandem does not register with it.
+    #[serde(default)]
+    pub register: Option<TrunkRegister>,
     /// A destination that sends no provisional answer within this time is passed over for the next.
     #[serde(default = "default_answer_ms")]
     pub no_reply_ms: u32,
