@@ -14,6 +14,7 @@ pub mod net;
 pub mod process;
 pub mod runner;
 pub mod scenarios;
+pub mod script;
 pub mod sip;
 pub mod sipp;
 pub mod speech;

@@ -12,6 +12,7 @@ use crate::{
     law::Law,
     net::Namespace,
     process::{Running, command_in},
+    script::Script,
 };
 
 /// The payload types and attributes of a phone's session description.
@@ -41,6 +42,8 @@ pub struct Phone {
     /// Names its files, and the file of its scenario in tests/scenarios.
     pub name: &'static str,
     pub scenario: &'static str,
+    /// In place of that file.
+    pub script: Option<Script>,
     pub address: IpAddr,
     pub port: u16,
     /// Whom to call; None: it waits for calls.
@@ -65,6 +68,7 @@ impl Phone {
         Phone {
             name: "caller",
             scenario: "caller",
+            script: None,
             address,
             port: 5060,
             target: Some(SocketAddr::new(target, 5060)),
@@ -100,6 +104,11 @@ impl Phone {
         self
     }
 
+    pub fn follows(mut self, script: Script) -> Self {
+        self.script = Some(script);
+        self
+    }
+
     pub fn plays(mut self, capture: &Path) -> Self {
         self.play = Some(capture.to_owned());
         self
@@ -108,7 +117,10 @@ impl Phone {
     /// The scenario file with everything filled in.
     fn script(&self, scenarios: &Path) -> Result<String> {
         let path = scenarios.join(format!("{}.xml", self.scenario));
-        let mut script = std::fs::read_to_string(&path).with_context(|| format!("no scenario {}", path.display()))?;
+        let mut script = match &self.script {
+            Some(script) => script.xml(),
+            None => std::fs::read_to_string(&path).with_context(|| format!("no scenario {}", path.display()))?,
+        };
         let play = self.play.as_ref().map_or(String::new(), |capture| {
             format!("<nop><action><exec play_pcap_audio=\"{}\"/></action></nop>", capture.display())
         });
