@@ -9,6 +9,7 @@ mod flood;
 mod intruder;
 mod nat;
 mod network;
+mod offers;
 mod ramp;
 mod scan;
 mod softphones;
@@ -31,6 +32,7 @@ pub fn all() -> Vec<Scenario> {
     all.extend(failover::scenarios());
     all.extend(dialplan::scenarios());
     all.extend(dialogs::scenarios());
+    all.extend(offers::scenarios());
     all.extend(nat::scenarios());
     all.extend(intruder::scenarios());
     all.extend(workers::scenarios());

@@ -101,6 +101,7 @@ fn storm(lab: &mut Lab<'_>) -> Result<String> {
         "{refused} refusals were heard and {} calls got no answer, but {counted} were counted",
         blown.unanswered
     );
+    // RFC 3261 §17.1.2.2: a request whose answer takes longer than T1 is repeated, so each was answered by then.
     for (phone, name) in [(&here, "caller"), (&there, "callee")] {
         let again = phone.retransmissions();
         ensure!(again == 0, "SIPp as {name} of the calls in progress had to repeat itself {again} times");
@@ -145,7 +146,9 @@ fn sum(samples: &Samples, name: &str) -> f64 {
     samples.iter().filter(|(at, _)| at.starts_with(name)).map(|(_, value)| value).sum()
 }
 
-/// How many rounds found calls in progress waiting for how long; none may have waited for T1.
+/// What tandem says of itself: how long messages of calls in progress had waited, at most. That they kept their time is judged
+/// by their phones: this is a bound, by when a source was last found empty, and in a lasting overload nothing has waited for
+/// as long.
 fn late_share(before: &Samples, after: &Samples) -> Result<String> {
     let rounds = |bound: &str| {
         let name = format!("tandem_slow_late_seconds_bucket{{of=\"calls_in_progress\",le=\"{bound}\"}}");
@@ -153,9 +156,8 @@ fn late_share(before: &Samples, after: &Samples) -> Result<String> {
     };
     let all = rounds("+Inf");
     ensure!(all > 0.0, "no round was counted");
-    let later = all - rounds("0.5");
-    ensure!(later == 0.0, "{later} of {all} rounds found calls in progress more than 500 ms late");
-    Ok(format!("{:.1} % of the rounds were at most 20 ms late", rounds("0.02") / all * 100.0))
+    let share = |bound| rounds(bound) / all * 100.0;
+    Ok(format!("{:.1} % of the rounds were at most 20 ms late, {:.1} % at most 500 ms", share("0.02"), share("0.5")))
 }
 
 /// A call whose 200 is not acknowledged before the storm is nearly over: when it came again, in milliseconds after the first.
