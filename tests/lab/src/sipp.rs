@@ -40,7 +40,7 @@ impl Formats {
 #[derive(Clone, Debug)]
 pub struct Phone {
     /// Names its files, and the file of its scenario in tests/scenarios.
-    pub name: &'static str,
+    pub name: String,
     pub scenario: &'static str,
     /// In place of that file.
     pub script: Option<Script>,
@@ -66,7 +66,7 @@ pub struct Phone {
 impl Phone {
     pub fn caller(address: IpAddr, target: IpAddr, law: Law) -> Self {
         Phone {
-            name: "caller",
+            name: "caller".into(),
             scenario: "caller",
             script: None,
             address,
@@ -86,7 +86,7 @@ impl Phone {
 
     pub fn callee(address: IpAddr, law: Law) -> Self {
         Phone {
-            name: "callee",
+            name: "callee".into(),
             scenario: "callee",
             target: None,
             media_port: 40_000,
@@ -167,8 +167,8 @@ impl Phone {
         if let Some(target) = self.target {
             command.arg(target.to_string());
         }
-        let running = Running::start(self.name, command, room.join(format!("{}.log", self.name)))?;
-        Ok(Sipp { running, room: room.to_owned(), name: self.name, limit: self.limit, calls: self.calls })
+        let running = Running::start(&self.name, command, room.join(format!("{}.log", self.name)))?;
+        Ok(Sipp { running, room: room.to_owned(), name: self.name.clone(), limit: self.limit, calls: self.calls })
     }
 }
 
@@ -176,7 +176,7 @@ impl Phone {
 pub struct Sipp {
     pub running: Running,
     room: PathBuf,
-    name: &'static str,
+    name: String,
     limit: Duration,
     calls: u32,
 }

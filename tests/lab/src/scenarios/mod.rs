@@ -6,6 +6,7 @@ mod dialplan;
 mod endings;
 mod failover;
 mod flood;
+mod identities;
 mod intruder;
 mod nat;
 mod network;
@@ -15,6 +16,7 @@ mod scan;
 mod softphones;
 mod storm;
 mod transport;
+mod trunks;
 mod workers;
 
 pub use audio::both_laws;
@@ -33,6 +35,8 @@ pub fn all() -> Vec<Scenario> {
     all.extend(dialplan::scenarios());
     all.extend(dialogs::scenarios());
     all.extend(offers::scenarios());
+    all.extend(identities::scenarios());
+    all.extend(trunks::scenarios());
     all.extend(nat::scenarios());
     all.extend(intruder::scenarios());
     all.extend(workers::scenarios());

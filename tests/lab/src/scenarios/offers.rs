@@ -39,12 +39,11 @@ const RELIABLE: &[&str] = &["Supported: 100rel"];
 const RACK: &[&str] = &["RAck: [$rseq] 1 INVITE"];
 
 /// Both phones to the end of their scripts.
-pub fn both(lab: &Lab<'_>, name: &'static str, caller: Script, callee: Script) -> Result<()> {
+pub fn both(lab: &Lab<'_>, name: &str, caller: Script, callee: Script) -> Result<()> {
     let (mut near, mut far) = (lab.caller(Law::Mu).follows(caller), lab.callee(Law::A).follows(callee));
     near.limit = Duration::from_secs(15);
     far.limit = Duration::from_secs(15);
-    let files: (&'static str, &'static str) = (name, Box::leak(format!("{name}_callee").into_boxed_str()));
-    (near.name, far.name) = files;
+    (near.name, far.name) = (name.to_owned(), format!("{name}_callee"));
     lab.call(&near, &far).with_context(|| name.to_owned())
 }
 
@@ -96,7 +95,7 @@ fn offers(lab: &mut Lab<'_>) -> Result<String> {
     both(
         lab,
         "offer_in_18x",
-        Script::caller("the callee offers in a reliable 183, the caller answers in its PRACK, and offers in another")
+        Script::caller("the callee offers in a reliable 183, the caller answers in its PRACK, and offers in the next")
             .asks("INVITE", RELIABLE, NO_BODY)
             .may_hear(&[100])
             .hears(183, &[offer(), keep("RSeq:", "[0-9]+", "rseq")])
@@ -109,14 +108,38 @@ fn offers(lab: &mut Lab<'_>) -> Result<String> {
             .acks(NO_BODY)
             .waits(200)
             .hangs_up(),
-        Script::callee("offers in its 183, and takes an offer in a PRACK")
+        Script::callee("offers in its 183; what the caller offers after the PRACK of the 180 comes as UPDATE")
             .gets("INVITE", &[lacks(BODY, "m=audio")])
             .answers(183, "INVITE", &["Require: 100rel", "RSeq: 71"], &sdp(1, "sendrecv"))
             .gets("PRACK", &[offer(), has("RAck:", "71 [0-9]+ INVITE")])
             .answers(200, "PRACK", &[], NO_BODY)
             .waits(200)
             .answers(180, "INVITE", &["Require: 100rel", "RSeq: 72"], NO_BODY)
-            .gets("PRACK", &[has(BODY, "a=sendonly"), has("RAck:", "72 [0-9]+ INVITE")])
+            .gets("PRACK", &[has("RAck:", "72 [0-9]+ INVITE")])
+            .answers(200, "PRACK", &[], NO_BODY)
+            .gets("UPDATE", &[has(BODY, "a=sendonly")])
+            .answers(200, "UPDATE", &[], &sdp(2, "recvonly"))
+            .waits(200)
+            .answers(200, "INVITE", &[], NO_BODY)
+            .gets("ACK", &[])
+            .is_hung_up(),
+    )?;
+    both(
+        lab,
+        "offer_in_prack",
+        Script::caller("offers again in the PRACK of the answer")
+            .invites(RELIABLE)
+            .hears(183, &[offer(), keep("RSeq:", "[0-9]+", "rseq")])
+            .requests("PRACK", RACK, &sdp(2, "sendonly"))
+            .hears(200, &[has(BODY, "a=recvonly")])
+            .hears_of_invite(200, &[lacks(BODY, "m=audio")])
+            .acks(NO_BODY)
+            .waits(200)
+            .hangs_up(),
+        Script::callee("takes an offer in a PRACK")
+            .gets("INVITE", &[offer()])
+            .answers(183, "INVITE", &["Require: 100rel", "RSeq: 3"], &sdp(1, "sendrecv"))
+            .gets("PRACK", &[has(BODY, "a=sendonly"), has("RAck:", "3 [0-9]+ INVITE")])
             .answers(200, "PRACK", &[], &sdp(2, "recvonly"))
             .waits(200)
             .answers(200, "INVITE", &[], NO_BODY)
@@ -181,7 +204,8 @@ fn offers(lab: &mut Lab<'_>) -> Result<String> {
             .gets("ACK", &[has(BODY, "a=recvonly")])
             .is_hung_up(),
     )?;
-    Ok("late offer and late re-INVITE, delayed answer, offers in 183 and PRACK, UPDATE both ways in early media, INFO".into())
+    Ok("late offer and late re-INVITE, delayed answer, offers in 183 and PRACK, UPDATE both ways in early media, INFO"
+        .into())
 }
 
 fn forks(lab: &mut Lab<'_>) -> Result<String> {
@@ -226,25 +250,27 @@ fn glare(lab: &mut Lab<'_>) -> Result<String> {
     both(
         lab,
         "glare",
-        Script::caller("its re-INVITE meets the callee's; then one that the callee refuses with 491; then UPDATEs that meet")
-            .invites(&[])
-            .hears(200, &[])
-            .acks(NO_BODY)
-            .waits(200)
-            .requests("INVITE", &[], &sdp(2, "sendonly"))
-            .may_hear(&[100])
-            .hears(200, &[has(BODY, "a=recvonly")])
-            .acks(NO_BODY)
-            .waits(200)
-            .requests("INVITE", &[], &sdp(3, "sendrecv"))
-            .may_hear(&[100])
-            .hears(491, &[])
-            .acks_refusal()
-            .waits(200)
-            .requests("UPDATE", &[], &sdp(4, "sendrecv"))
-            .hears(200, &[has(BODY, "m=audio")])
-            .waits(200)
-            .hangs_up(),
+        Script::caller(
+            "its re-INVITE meets the callee's; then one that the callee refuses with 491; then UPDATEs that meet",
+        )
+        .invites(&[])
+        .hears(200, &[])
+        .acks(NO_BODY)
+        .waits(200)
+        .requests("INVITE", &[], &sdp(2, "sendonly"))
+        .may_hear(&[100])
+        .hears(200, &[has(BODY, "a=recvonly")])
+        .acks(NO_BODY)
+        .waits(200)
+        .requests("INVITE", &[], &sdp(3, "sendrecv"))
+        .may_hear(&[100])
+        .hears(491, &[])
+        .acks_refusal()
+        .waits(200)
+        .requests("UPDATE", &[], &sdp(4, "sendrecv"))
+        .hears(200, &[has(BODY, "m=audio")])
+        .waits(200)
+        .hangs_up(),
         Script::callee("sends a re-INVITE while one waits for its answer, and an UPDATE while one waits")
             .gets("INVITE", &[])
             .answers(200, "INVITE", &[], &sdp(1, "sendrecv"))
