@@ -8,6 +8,7 @@ pub mod cleanup;
 pub mod demo;
 pub mod frame;
 pub mod inject;
+pub mod kamailio;
 pub mod lab;
 pub mod law;
 pub mod net;

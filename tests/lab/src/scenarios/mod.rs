@@ -8,6 +8,7 @@ mod failover;
 mod flood;
 mod identities;
 mod intruder;
+mod kamailio;
 mod nat;
 mod network;
 mod offers;
@@ -40,6 +41,7 @@ pub fn all() -> Vec<Scenario> {
     all.extend(nat::scenarios());
     all.extend(intruder::scenarios());
     all.extend(workers::scenarios());
+    all.extend(kamailio::scenarios());
     all.extend(softphones::scenarios());
     all.extend(storm::scenarios());
     all.extend(ramp::scenarios());

@@ -1,0 +1,162 @@
+//! Kamailio as an independent peer: in front of tandem, as docs/trunks.md has it, and behind it, as a registrar that forks.
+
+use std::{
+    net::{IpAddr, Ipv4Addr},
+    time::Duration,
+};
+
+use anyhow::{Context, Result, ensure};
+
+use crate::{
+    kamailio::Kamailio,
+    lab::{End, Lab, Plan, source_root},
+    law::Law,
+    runner::Scenario,
+    script::{NO_BODY, Script},
+    sipp::{Phone, Sipp},
+    topology::{CALLEE, CALLER, SECOND, TANDEM_A, TANDEM_B},
+};
+
+pub fn scenarios() -> Vec<Scenario> {
+    vec![
+        Scenario::new(
+            "kamailio_front",
+            "Kamailio in front, as docs/kamailio.cfg has it: record-routes, probes by OPTIONS, passes over a tandem that is gone",
+            front,
+        )
+        .prepared(before)
+        .needing("kamailio")
+        .within(Duration::from_secs(60)),
+        Scenario::new(
+            "kamailio_fork",
+            "Kamailio behind, over TCP: two registered phones ring, one answers, the other is cancelled",
+            fork,
+        )
+        .prepared(|plan| plan.setup.destinations = vec![format!("sip:{BEHIND};transport=tcp")])
+        .needing("kamailio")
+        .within(Duration::from_secs(60)),
+    ]
+}
+
+/// Kamailio in front, in the caller's network; the tandem that is gone; and Kamailio behind, in the callee's.
+const FRONT: IpAddr = IpAddr::V4(Ipv4Addr::new(198, 18, 1, 5));
+const GONE: IpAddr = IpAddr::V4(Ipv4Addr::new(198, 18, 1, 11));
+const BEHIND: IpAddr = IpAddr::V4(Ipv4Addr::new(198, 18, 2, 5));
+
+fn before(plan: &mut Plan) {
+    plan.setup.extra = format!(
+        "\n[[trunk]]\nname = \"kamailio\"\nfrom = [\"{FRONT}/32\"]\naddress = \"a4\"\ndestinations = [\"sip:{FRONT}\"]\n\
+         \n[[route]]\nprefix = \"79\"\nfrom = \"callee\"\nto = [\"kamailio\"]\n"
+    );
+}
+
+fn front(lab: &mut Lab<'_>) -> Result<String> {
+    let list = lab.room.join("dispatcher.list");
+    std::fs::write(&list, format!("1 sip:{GONE} 0\n1 sip:{TANDEM_A} 0\n"))?;
+    // The documented file, with the laboratory's addresses.
+    let documented = std::fs::read_to_string(source_root().join("docs/kamailio.cfg"))?;
+    let mut text = documented.clone();
+    for (there, here) in [
+        ("198.18.2.5:", format!("{FRONT}:")),
+        ("/etc/kamailio/dispatcher.list", list.display().to_string()),
+        ("192.0.2.1", CALLER.to_string()),
+    ] {
+        ensure!(text.contains(there), "docs/kamailio.cfg no longer says {there}");
+        text = text.replace(there, &here);
+    }
+    let kamailio = Kamailio::start(&lab.ground.caller, &lab.room, "kamailio", (FRONT, &text), &[])?;
+    let mu = lab.speech(Law::Mu, Duration::from_secs(2))?;
+    let a = lab.speech(Law::A, Duration::from_secs(2))?;
+    // By OPTIONS Kamailio learns that one tandem is there and the other is not.
+    lab.tap(End::Near).wait("an answer to Kamailio's OPTIONS", Duration::from_secs(5), |book| {
+        book.message(|message| !message.outgoing && message.is_response(200, "OPTIONS")).map(|_| ())
+    })?;
+    let caller = Phone::caller(CALLER, FRONT, Law::Mu).plays(&mu).with("talk_ms", 2_500);
+    let mut callee = lab.callee(Law::A).plays(&a);
+    callee.calls = 2;
+    let mut there = lab.start_waiting(End::Far, &callee)?;
+    // The first two go to one each, in turn; the one that is gone costs its call the time-out, and no more.
+    for (name, media_port) in [("first", 30_000), ("second", 31_000)] {
+        let mut caller = caller.clone();
+        (caller.name, caller.dial, caller.media_port) = (name.to_owned(), format!("7{name}"), media_port);
+        lab.start(End::Near, &caller)?.finish().context(name)?;
+    }
+    there.finish()?;
+    let heard = lab.demand_perfect(End::Near, 2, &lab.expect(Law::Mu, Law::A, None))?;
+    lab.demand_perfect(End::Far, 2, &lab.expect(Law::A, Law::Mu, None))?;
+    let recorded = {
+        let book = lab.tap(End::Near).book();
+        let ways = |method: &str| {
+            let from = |m: &&crate::sip::Message| m.outgoing && m.is_request(method) && m.from.ip() == FRONT;
+            book.messages.iter().filter(from).count()
+        };
+        ensure!(ways("ACK") >= 2 && ways("BYE") == 2, "ACK and BYE did not come by Kamailio");
+        book.messages.iter().any(|m| m.is_request("INVITE") && m.header("Record-Route").is_some())
+    };
+    ensure!(recorded, "no Record-Route was seen");
+    // The other way: tandem's BYE and the callee's follow the recorded route, too.
+    let mut world = Phone::callee(CALLER, Law::Mu).scenario("callee_early").plays(&mu).with("ring_ms", 300);
+    world.name = "world".into();
+    let mut world_runs = lab.start_waiting(End::Near, &world)?;
+    let mut outward = Phone::caller(CALLEE, TANDEM_B, Law::A);
+    (outward.name, outward.dial) = ("outward".into(), "79".into());
+    lab.start(End::Far, &outward.with("talk_ms", 500))?.finish()?;
+    world_runs.finish()?;
+    ensure!(!kamailio.log().contains("CRITICAL"), "Kamailio complains: {}", kamailio.log());
+    Ok(format!("two calls in, past a tandem that is gone, and one out, all by the recorded route; {heard}"))
+}
+
+/// The registrar's configuration with its blanks filled in.
+pub fn registrar(lab: &Lab<'_>, password: &str) -> Result<String> {
+    let mut text = std::fs::read_to_string(lab.frame.scenarios.join("kamailio_registrar.cfg"))?;
+    for (blank, value) in [
+        ("address", BEHIND.to_string()),
+        ("tandem", TANDEM_B.to_string()),
+        ("trunk", format!("sip:{TANDEM_B}")),
+        ("room", lab.room.display().to_string()),
+        ("algorithm", "SHA-256".to_owned()),
+        ("password", password.to_owned()),
+    ] {
+        text = text.replace(&format!("{{{{{blank}}}}}"), &value);
+    }
+    Ok(text)
+}
+
+/// Registers the phones at these addresses as user 701.
+fn register(lab: &Lab<'_>, at: &[IpAddr]) -> Result<()> {
+    for (index, address) in at.iter().enumerate() {
+        let script = Script::caller("registers").asks("REGISTER", &["Expires: 600"], NO_BODY).hears(200, &[]);
+        let mut phone = Phone::caller(*address, BEHIND, Law::A).follows(script);
+        phone.name = format!("registers{index}");
+        lab.start(End::Far, &phone)?.finish()?;
+    }
+    Ok(())
+}
+
+fn fork(lab: &mut Lab<'_>) -> Result<String> {
+    let text = registrar(lab, "")?;
+    let _kamailio = Kamailio::start(&lab.ground.callee, &lab.room, "kamailio", (BEHIND, &text), &[])?;
+    register(lab, &[CALLEE, SECOND])?;
+    let mu = lab.speech(Law::Mu, Duration::from_secs(2))?;
+    let a = lab.speech(Law::A, Duration::from_secs(2))?;
+    let answers = lab.callee(Law::A).plays(&a).with("ring_ms", 600);
+    let mut rings = Phone::callee(SECOND, Law::A).scenario("callee_cancelled");
+    (rings.name, rings.media_port) = ("rings".into(), 42_000);
+    let mut there = [lab.start_waiting(End::Far, &answers)?, lab.start_waiting(End::Far, &rings)?];
+    let caller = lab.caller(Law::Mu).plays(&mu).with("talk_ms", 2_500);
+    lab.start(End::Near, &caller)?.finish()?;
+    there.iter_mut().try_for_each(Sipp::finish)?;
+    let heard = lab.demand_perfect(End::Near, 1, &lab.expect(Law::Mu, Law::A, None))?;
+    lab.demand_perfect(End::Far, 1, &lab.expect(Law::A, Law::Mu, None))?;
+    let book = lab.tap(End::Far).book();
+    let mut tags: Vec<&str> = book
+        .messages
+        .iter()
+        .filter(|message| message.outgoing && message.is_response(180, "INVITE"))
+        .filter_map(|message| message.header("To")?.split("tag=").nth(1))
+        .collect();
+    tags.sort_unstable();
+    tags.dedup();
+    ensure!(tags.len() == 2, "{} phones rang, not 2", tags.len());
+    Ok(format!("two early dialogs by one TCP connection, one answered and one cancelled by Kamailio; {heard}"))
+}
