@@ -35,6 +35,7 @@ pub fn keep(header: &'static str, pattern: impl Into<String>, name: &'static str
 /// The body of a message: as `Check`'s empty name.
 pub const BODY: &str = "";
 pub const NO_BODY: &str = "";
+const CALLER: &str = "\"Caller\" <sip:caller@[local_ip]:[local_port]>";
 /// What both phones of a script take, unless a line says otherwise.
 const ALLOW: &str = "Allow: INVITE, ACK, CANCEL, BYE, OPTIONS, INFO, PRACK, UPDATE";
 
@@ -50,7 +51,6 @@ pub fn sdp(version: u32, direction: &str) -> String {
 pub struct Script {
     caller: bool,
     shows: String,
-    from: String,
     steps: String,
     variables: BTreeSet<String>,
     /// Of the last request that this phone sent.
@@ -72,7 +72,6 @@ impl Script {
         Script {
             caller: true,
             shows: shows.to_owned(),
-            from: "\"Caller\" <sip:caller@[local_ip]:[local_port]>".to_owned(),
             steps: String::new(),
             variables: BTreeSet::new(),
             cseq: 0,
@@ -87,12 +86,6 @@ impl Script {
 
     pub fn callee(shows: &str) -> Script {
         Script { caller: false, ..Script::caller(shows) }
-    }
-
-    /// Who the caller says it is: a From without its tag.
-    pub fn from(mut self, from: &str) -> Script {
-        from.clone_into(&mut self.from);
-        self
     }
 
     /// From here on the callee speaks as this fork of the call.
@@ -110,10 +103,10 @@ impl Script {
     pub fn asks(mut self, method: &str, lines: &[&str], body: &str) -> Script {
         self.count(method);
         let target = "sip:[service][call_number]@[remote_ip]:[remote_port]";
-        let (from, cseq) = (self.from.clone(), self.cseq);
+        let cseq = self.cseq;
         let head = format!(
             "{method} {target} SIP/2.0\nVia: SIP/2.0/[transport] [local_ip]:[local_port];branch=[branch];rport\n\
-             From: {from};tag=[pid]c[call_number]\nTo: <{target}>\nCall-ID: [call_id]\nCSeq: {cseq} {method}"
+             From: {CALLER};tag=[pid]c[call_number]\nTo: <{target}>\nCall-ID: [call_id]\nCSeq: {cseq} {method}"
         );
         self.send(true, &head, lines, body)
     }
@@ -151,14 +144,14 @@ impl Script {
     }
 
     fn in_dialog(self, method: &str, cseq: u32, again: bool, lines: &[&str], body: &str) -> Script {
-        let (from, to) = if self.caller {
-            (format!(" {};tag=[pid]c[call_number]", self.from), "[$remote]".to_owned())
+        let from = if self.caller {
+            format!(" {CALLER};tag=[pid]c[call_number]")
         } else {
-            (format!("[$own];tag=[pid]s[call_number]{}", self.fork), "[$remote]".to_owned())
+            format!("[$own];tag=[pid]s[call_number]{}", self.fork)
         };
         let head = format!(
             "{method} [next_url] SIP/2.0\nVia: SIP/2.0/[transport] [local_ip]:[local_port];branch=[branch];rport\n[routes]\n\
-             From:{from}\nTo:{to}\nCall-ID: [call_id]\nCSeq: {cseq} {method}"
+             From:{from}\nTo:[$remote]\nCall-ID: [call_id]\nCSeq: {cseq} {method}"
         );
         self.send(again, &head, lines, body)
     }

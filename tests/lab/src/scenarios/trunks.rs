@@ -181,8 +181,8 @@ fn asking(plan: &mut Plan) {
     let health = "health = { interval_s = 1, down_after = 2, up_after = 2 }\nno_reply_ms = 4000";
     let destinations = format!("destinations = [\"{}\", \"{}\"]", at(SECOND, 5_090), at(CALLEE, 5_090));
     let lost = format!("destinations = [\"{}\"]", at(NOBODY, 5_090));
-    plan.setup.extra = trunk("asked", "85", &format!("{destinations}\n{health}"))
-        + &trunk("lost", "86", &format!("{lost}\n{health}\nnumbers = {{}}"));
+    plan.setup.extra =
+        trunk("asked", "85", &format!("{destinations}\n{health}")) + &trunk("lost", "86", &format!("{lost}\n{health}"));
 }
 
 /// Waits until `tandem trunks` says that this destination is up, or down.
