@@ -1,6 +1,7 @@
 //! SIP: messages, session descriptions and the machines above them. Everything here takes bytes and the time and
 //! returns decisions; sockets are elsewhere.
 
+pub mod auth;
 pub mod b2bua;
 pub mod deadlines;
 pub mod dialog;

@@ -16,7 +16,7 @@ use super::{
     unwanted,
 };
 use crate::{
-    base::ids::Side,
+    base::{Time, ids::Side},
     config::SessionTimerMode,
     sip::{
         dialog::Dialog,
@@ -80,7 +80,7 @@ fn start(core: &mut Core, turn: &mut Turn<'_>, call: &mut Call, destination: Des
     // Of what came in: should it come back with other numbers, it is another call until they repeat.
     let mark = call.invite_request(core).map_or(0, |request| Core::mark(&call.record.called, request));
     let purpose = Use::Setup { call: call.id, trunk: destination.trunk.clone() };
-    let client = core.send(turn.now, invite, Path::direct(flow), mark, purpose).ok_or_else(unavailable)?;
+    let client = core.send(turn.now, &destination.trunk, invite, Path::direct(flow), mark, purpose).ok_or_else(unavailable)?;
     core.live.dialogs.insert(dialog.key(), (call.id, Side::B));
     let text = format!("trying {} ({})", destination.uri, destination.trunk);
     core.log(Level::Info, Some(call.id), Some(call.sip_call_id()), text);
@@ -191,7 +191,7 @@ fn ask_again(core: &mut Core, turn: &mut Turn<'_>, call: &mut Call, response: &M
     };
     let purpose = Use::Setup { call: call.id, trunk: destination.trunk.clone() };
     let path = Path::direct(dialog.source);
-    let Some(client) = core.send(turn.now, invite, path, mark, purpose) else { return false };
+    let Some(client) = core.send(turn.now, &destination.trunk, invite, path, mark, purpose) else { return false };
     let mut leg = Leg::new(dialog, &destination.trunk);
     leg.min_se_s = min_se_s;
     call.b = Some(leg);
@@ -199,6 +199,22 @@ fn ask_again(core: &mut Core, turn: &mut Turn<'_>, call: &mut Call, response: &M
         attempt.client = client;
     }
     true
+}
+
+/// The INVITE goes out again, with the number that is returned: whatever early dialogs the first one made have ended with
+/// its final response (RFC 3261 §12.3), and the destination has as long to react as it had.
+pub fn begin_again(core: &Core, now: Time, call: &mut Call, invite: &Message) -> Option<u32> {
+    let leg = call.b.as_ref()?;
+    let seq = leg.dialog.local_seq().checked_add(1)?;
+    let (from, to) = (invite.from().ok()?, invite.to().ok()?);
+    let dialog = Dialog::calling(&leg.dialog.call_id, from, to, seq, leg.dialog.source);
+    let (trunk, min_se_s) = (leg.trunk.clone(), leg.min_se_s);
+    call.b = Some(Leg { min_se_s, ..Leg::new(dialog, &trunk) });
+    let no_reply_ms = trunk_of(core, &trunk).map_or(4_000, |t| t.no_reply_ms);
+    if let Some(attempt) = &mut call.attempt {
+        attempt.no_reply_at = Some(now + Duration::from_millis(u64::from(no_reply_ms)));
+    }
+    Some(seq)
 }
 
 /// The number called, at the destination.

@@ -2,7 +2,7 @@
 //! the queue of outputs. Slow-path thread. `Live` is the part that is saved.
 
 use std::{
-    collections::{HashMap, VecDeque},
+    collections::{BTreeMap, HashMap, VecDeque},
     fmt,
     net::IpAddr,
     sync::Arc,
@@ -25,6 +25,7 @@ use crate::{
     config::{Config, SipTransport},
     control::MediaControl,
     sip::{
+        auth::client::{Spaces, Tried},
         deadlines::Deadlines,
         dialog::DialogKey,
         flow::{ListenerId, Local},
@@ -89,6 +90,24 @@ pub enum Use {
     Alone,
 }
 
+/// A client transaction: what it is for, and what it takes to send its request again with credentials (`auth`).
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Errand {
+    pub purpose: Use,
+    /// Whom it is sent to; empty: nobody whose challenge would be answered.
+    pub trunk: String,
+    /// For `Core::loops`.
+    pub mark: u32,
+    pub tried: Tried,
+}
+
+impl Errand {
+    /// Whatever comes back does not matter.
+    pub fn alone() -> Errand {
+        Errand { purpose: Use::Alone, trunk: String::new(), mark: 0, tried: Tried::default() }
+    }
+}
+
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Unwanted {
     pub trunk: String,
@@ -103,7 +122,7 @@ pub struct Unwanted {
 pub struct Live {
     /// Marks our own branches among the Vias of a request.
     pub cookie: String,
-    pub tx: Transactions<Use, Option<(CallId, Side)>>,
+    pub tx: Transactions<Errand, Option<(CallId, Side)>>,
     #[serde(with = "pairs")]
     pub dialogs: HashMap<DialogKey, (CallId, Side)>,
     #[serde(with = "pairs")]
@@ -116,6 +135,8 @@ pub struct Live {
     /// No call is accepted any more, and those in progress end at this time.
     pub drain: Option<Time>,
     pub trunks: Trunks,
+    /// What the servers of each trunk have asked for, by the trunk's name.
+    pub spaces: BTreeMap<String, Spaces>,
 }
 
 /// One input's circumstances: the time, and call control.
@@ -158,6 +179,7 @@ impl Core {
             active: 0,
             drain: None,
             trunks: Trunks::default(),
+            spaces: BTreeMap::new(),
         };
         Core::with_state(config, random, clock, live)
     }

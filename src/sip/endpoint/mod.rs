@@ -6,6 +6,7 @@
 mod clock;
 mod core;
 mod counters;
+mod credentials;
 mod intake;
 mod output;
 mod protect;
@@ -21,7 +22,7 @@ use std::{collections::HashMap, sync::Arc};
 
 pub use self::{
     clock::Clock,
-    core::{CallId, Core, Turn, Unwanted, Use},
+    core::{CallId, Core, Errand, Turn, Unwanted, Use},
     counters::{Counters, Durations, SETUP_BOUNDS_MS, method_label},
     output::{Level, Note, Output},
     protect::BanSummary,
@@ -272,12 +273,14 @@ impl Endpoint {
         match self.core.live.tx.response(turn.now, response) {
             Matched::Stray => self.core.counters.strays += 1,
             Matched::Absorbed => {}
+            // A challenge that is answered is no response yet to who sent the request.
+            Matched::Tell(client) if self.answers_challenge(turn, client, response) => {}
             Matched::Tell(client) => self.answered(turn, client, response, flow),
         }
     }
 
     fn answered(&mut self, turn: &mut Turn<'_>, client: ClientId, response: &Message, flow: Flow) {
-        let Some(purpose) = self.core.live.tx.client(client).map(|entry| entry.user.clone()) else { return };
+        let Some(purpose) = self.core.live.tx.client(client).map(|entry| entry.user.purpose.clone()) else { return };
         let last = response.status().is_some_and(|s| s >= 200);
         match purpose {
             Use::Setup { call, .. } => {
@@ -311,7 +314,7 @@ impl Endpoint {
 
     /// No response came (`transport` false), or the request could not be delivered.
     fn unanswered(&mut self, turn: &mut Turn<'_>, client: ClientId, transport: bool) {
-        let Some(purpose) = self.core.live.tx.client(client).map(|entry| entry.user.clone()) else { return };
+        let Some(purpose) = self.core.live.tx.client(client).map(|entry| entry.user.purpose.clone()) else { return };
         match purpose {
             Use::Setup { call, .. } => {
                 self.with_call(call, |core, call| {
