@@ -4,6 +4,7 @@ mod admission;
 mod basic;
 mod cancel;
 mod dialplan;
+mod digest;
 mod drain;
 mod failover;
 mod families;
