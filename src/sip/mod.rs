@@ -12,6 +12,7 @@ pub mod message;
 pub mod names;
 pub mod overload;
 pub mod pairs;
+pub mod register;
 pub mod route;
 pub mod sdp;
 pub mod transaction;

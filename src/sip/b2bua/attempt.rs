@@ -61,7 +61,7 @@ fn start(core: &mut Core, turn: &mut Turn<'_>, call: &mut Call, destination: Des
     let unavailable = || Refusal::new(503, Cause::Unavailable);
     let written = Written::new(core, call, &destination);
     let ids = Ids { tag: core.random.token(), call_id: core.random.token(), seq: 1, min_se_s: SHORTEST_S };
-    let (invite, dialog) = build_invite(core, call, &destination, &written, offer, &ids).ok_or_else(unavailable)?;
+    let (invite, dialog) = build_invite(core, turn.now, call, &destination, &written, offer, &ids).ok_or_else(unavailable)?;
     let flow = Flow {
         local: destination.listener,
         transport: destination.transport,
@@ -125,6 +125,7 @@ struct Ids {
 /// The INVITE of leg B: nothing of leg A's hops, its own Call-ID and tags, what `headers` lets pass.
 fn build_invite(
     core: &Core,
+    now: Time,
     call: &Call,
     destination: &Destination,
     written: &Written,
@@ -143,6 +144,9 @@ fn build_invite(
     let forwards = request.max_forwards().unwrap_or(70).saturating_sub(1);
     let lines = &mut invite.headers;
     lines.push(HeaderName::MaxForwards, forwards.to_string());
+    for route in core.live.registrations.routes(&destination.trunk, now) {
+        lines.push(HeaderName::Route, route.to_string());
+    }
     lines.push(HeaderName::From, from.to_string());
     lines.push(HeaderName::To, to.to_string());
     lines.push(HeaderName::CallId, call_id.as_str());
@@ -185,7 +189,7 @@ fn ask_again(core: &mut Core, turn: &mut Turn<'_>, call: &mut Call, response: &M
         _ => None,
     };
     let written = Written::new(core, call, &destination);
-    let Some((invite, dialog)) = build_invite(core, call, &destination, &written, offer, &ids) else { return false };
+    let Some((invite, dialog)) = build_invite(core, turn.now, call, &destination, &written, offer, &ids) else { return false };
     let Some(mark) = call.invite_request(core).map(|request| Core::mark(&call.record.called, request)) else {
         return false;
     };

@@ -33,6 +33,7 @@ use crate::{
         names::{Names, News},
         overload::Overload,
         pairs,
+        register::Registrations,
         route::Routing,
         transaction::{ClientId, ServerId, Timing, Transactions, table::Label},
         trunk::Trunks,
@@ -84,6 +85,8 @@ pub enum Use {
     Bye { call: CallId, to: Side },
     /// A request passed on to this side; `answer` is the transaction of the side it came from.
     Relay { call: CallId, to: Side, answer: ServerId },
+    /// tandem's own registration with a trunk.
+    Register { trunk: String },
     /// OPTIONS that ask whether a destination of a trunk lives.
     Probe { trunk: String, uri: String },
     /// Whatever comes back does not matter.
@@ -137,6 +140,7 @@ pub struct Live {
     pub trunks: Trunks,
     /// What the servers of each trunk have asked for, by the trunk's name.
     pub spaces: BTreeMap<String, Spaces>,
+    pub registrations: Registrations,
 }
 
 /// One input's circumstances: the time, and call control.
@@ -180,6 +184,7 @@ impl Core {
             drain: None,
             trunks: Trunks::default(),
             spaces: BTreeMap::new(),
+            registrations: Registrations::default(),
         };
         Core::with_state(config, random, clock, live)
     }
@@ -199,6 +204,7 @@ impl Core {
         let counters = Counters::default();
         let overload = Overload::new(&config.sip.overload);
         let (mut random, out) = (random, VecDeque::new());
+        live.registrations.fit(&config, clock.start(), &mut random);
         let shed_tag = random.token();
         let mut names = Names::new(&config, &locals, clock.start());
         if live.drain.is_some() {

@@ -42,6 +42,7 @@ use super::{
     flow::{Flow, Local},
     message::{Malformed, Message},
     names::{Answer, Query},
+    register,
     transaction::{ClientId, Expired, ServerId, table::Matched},
     trunk::{TrunkView, count, probe},
 };
@@ -150,6 +151,7 @@ impl Endpoint {
         let questions = self.core.names.fire(turn.now);
         self.core.out.extend(questions.into_iter().map(Output::Resolve));
         probe::fire(&mut self.core, turn.now);
+        register::fire(&mut self.core, turn.now);
         if self.core.live.drain.is_some_and(|at| at <= turn.now) {
             self.end_all(&mut turn);
         }
@@ -165,6 +167,7 @@ impl Endpoint {
             live.call_deadlines.next(),
             live.unwanted.next(),
             live.trunks.next_deadline(),
+            live.registrations.next_deadline(),
             self.core.names.next_deadline(),
             drain,
         ]
@@ -183,12 +186,15 @@ impl Endpoint {
         self.core.live.drain = Some(self.core.clock.inside(deadline));
         self.core.live.trunks.stop_probes();
         self.core.names.stop();
+        let (now_inside, until) = (self.core.clock.inside(now), self.core.clock.inside(deadline));
+        register::leave(&mut self.core, now_inside, until);
         self.tick(now, media);
     }
 
-    /// Every call has ended, and every BYE was answered or given up.
+    /// Every call has ended, every BYE was answered or given up, and tandem is registered nowhere any more.
     pub fn is_drained(&self) -> bool {
-        self.core.live.drain.is_some() && self.calls.is_empty()
+        let live = &self.core.live;
+        live.drain.is_some() && self.calls.is_empty() && live.registrations.are_over()
     }
 
     /// Calls that have not ended.
@@ -308,6 +314,7 @@ impl Endpoint {
             Use::Probe { trunk, uri } => {
                 probe::answered(&mut self.core, turn.now, client, &trunk, &uri, response);
             }
+            Use::Register { trunk } => register::answered(&mut self.core, turn.now, client, &trunk, response),
             Use::Bye { .. } | Use::Alone => {}
         }
     }
@@ -337,6 +344,7 @@ impl Endpoint {
             Use::Probe { trunk, uri } => {
                 probe::unanswered(&mut self.core, turn.now, client, &trunk, &uri, transport);
             }
+            Use::Register { trunk } => register::unanswered(&mut self.core, turn.now, client, &trunk, transport),
             Use::Alone => {}
         }
     }

@@ -3,7 +3,7 @@
 use super::{Direction, limits::Reached};
 use crate::{
     config::{Policy, TrunkLimits},
-    sip::endpoint::Core,
+    sip::{endpoint::Core, register::RegistrationView},
 };
 
 #[derive(Clone, Debug, PartialEq)]
@@ -16,6 +16,8 @@ pub struct TrunkView {
     /// Refused since the start: direction, limit, count.
     pub refused: Vec<(Direction, &'static str, u64)>,
     pub destinations: Vec<DestinationView>,
+    /// None: tandem does not register with it.
+    pub registration: Option<RegistrationView>,
 }
 
 #[derive(Clone, Debug, PartialEq)]
@@ -62,6 +64,10 @@ impl TrunkView {
             calls: Direction::BOTH.map(|direction| state.calls(direction)),
             refused: refused.collect(),
             destinations: destinations.collect(),
+            registration: trunk.register.as_ref().and_then(|rule| {
+                let registration = core.live.registrations.get(&trunk.name)?;
+                Some(RegistrationView::of(rule, registration, now))
+            }),
         })
     }
 }

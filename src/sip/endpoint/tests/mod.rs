@@ -22,6 +22,7 @@ mod overload;
 mod prack;
 mod property;
 mod refusal;
+mod register;
 mod reinvite;
 mod reliable;
 mod restore;
