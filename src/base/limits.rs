@@ -80,5 +80,7 @@ pub const SIP_SERVER_TRANSACTIONS: usize = 262_144;
 pub const REGISTRATION_LONGEST_S: u32 = 604_800;
 /// Routes that a registrar may give (RFC 3608).
 pub const REGISTRATION_ROUTES: usize = 8;
+/// Nonces with which requests of trunks were accepted; older ones than these are stale.
+pub const DIGEST_NONCES: usize = 4_096;
 /// A server that asks to be left alone for longer is asked again after this.
 pub const RETRY_AFTER_LONGEST: Duration = Duration::from_secs(86_400);

@@ -31,7 +31,11 @@ pub(super) fn check(checker: &mut Checker<'_>, index: usize, trunk: &Trunk) {
     let Some(rule) = &trunk.register else { return };
     calls::destination(checker, at!["trunk", index, "register", "registrar"], trunk, &rule.registrar);
     let aor = Uri::parse(&rule.aor).ok().filter(|aor| {
-        aor.scheme.is_sip() && aor.user.is_some() && aor.password.is_none() && aor.params.is_empty() && aor.headers.is_none()
+        aor.scheme.is_sip()
+            && aor.user.is_some()
+            && aor.password.is_none()
+            && aor.params.is_empty()
+            && aor.headers.is_none()
     });
     if aor.is_none() {
         checker.error(at!["trunk", index, "register", "aor"], format!("{:?}", rule.aor), "sip:USER@DOMAIN");

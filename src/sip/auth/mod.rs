@@ -18,15 +18,24 @@
 //! An ACK shows what its INVITE showed (§22.1); CANCEL shows nothing. INVITEs that nobody waits for any longer are not sent
 //! again.
 //!
+//! # tandem challenges
+//!
+//! Where `trunk.auth.challenge` names a realm, each request from the trunk but ACK and CANCEL (RFC 3261 §22.1) must show the
+//! account, in a dialog and outside. tandem is who is called, not a proxy: it answers 401 with WWW-Authenticate (§22.2),
+//! SHA-256 before MD5. Only addresses that `trunk.from` names get that far, and those are never banned
+//! (`sip::guard`): wrong credentials are counted and told, not held against the address.
+//!
 //! # The files
 //!
 //! - `digest`: the hashes. `header`: challenges and credentials as text. Both serve either role.
 //! - `client`: which challenge is answered, and the nonces that are known.
+//! - `server`: nonces of ours, and what credentials are worth.
 //!
 //! Always: a password stays in the configuration; what is saved, shown and logged holds none, nor a hash of one alone.
 
 pub mod client;
 pub mod digest;
 pub mod header;
+pub mod server;
 #[cfg(test)]
 mod tests;

@@ -61,7 +61,8 @@ fn start(core: &mut Core, turn: &mut Turn<'_>, call: &mut Call, destination: Des
     let unavailable = || Refusal::new(503, Cause::Unavailable);
     let written = Written::new(core, call, &destination);
     let ids = Ids { tag: core.random.token(), call_id: core.random.token(), seq: 1, min_se_s: SHORTEST_S };
-    let (invite, dialog) = build_invite(core, turn.now, call, &destination, &written, offer, &ids).ok_or_else(unavailable)?;
+    let (invite, dialog) =
+        build_invite(core, turn.now, call, &destination, &written, offer, &ids).ok_or_else(unavailable)?;
     let flow = Flow {
         local: destination.listener,
         transport: destination.transport,
@@ -80,7 +81,8 @@ fn start(core: &mut Core, turn: &mut Turn<'_>, call: &mut Call, destination: Des
     // Of what came in: should it come back with other numbers, it is another call until they repeat.
     let mark = call.invite_request(core).map_or(0, |request| Core::mark(&call.record.called, request));
     let purpose = Use::Setup { call: call.id, trunk: destination.trunk.clone() };
-    let client = core.send(turn.now, &destination.trunk, invite, Path::direct(flow), mark, purpose).ok_or_else(unavailable)?;
+    let client =
+        core.send(turn.now, &destination.trunk, invite, Path::direct(flow), mark, purpose).ok_or_else(unavailable)?;
     core.live.dialogs.insert(dialog.key(), (call.id, Side::B));
     let text = format!("trying {} ({})", destination.uri, destination.trunk);
     core.log(Level::Info, Some(call.id), Some(call.sip_call_id()), text);
@@ -189,7 +191,9 @@ fn ask_again(core: &mut Core, turn: &mut Turn<'_>, call: &mut Call, response: &M
         _ => None,
     };
     let written = Written::new(core, call, &destination);
-    let Some((invite, dialog)) = build_invite(core, turn.now, call, &destination, &written, offer, &ids) else { return false };
+    let Some((invite, dialog)) = build_invite(core, turn.now, call, &destination, &written, offer, &ids) else {
+        return false;
+    };
     let Some(mark) = call.invite_request(core).map(|request| Core::mark(&call.record.called, request)) else {
         return false;
     };

@@ -25,7 +25,10 @@ use crate::{
     config::{Config, SipTransport},
     control::MediaControl,
     sip::{
-        auth::client::{Spaces, Tried},
+        auth::{
+            client::{Spaces, Tried},
+            server::Nonces,
+        },
         deadlines::Deadlines,
         dialog::DialogKey,
         flow::{ListenerId, Local},
@@ -141,6 +144,7 @@ pub struct Live {
     /// What the servers of each trunk have asked for, by the trunk's name.
     pub spaces: BTreeMap<String, Spaces>,
     pub registrations: Registrations,
+    pub nonces: Nonces,
 }
 
 /// One input's circumstances: the time, and call control.
@@ -185,6 +189,7 @@ impl Core {
             trunks: Trunks::default(),
             spaces: BTreeMap::new(),
             registrations: Registrations::default(),
+            nonces: Nonces::new(random.key()),
         };
         Core::with_state(config, random, clock, live)
     }

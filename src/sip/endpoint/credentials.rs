@@ -1,23 +1,29 @@
-//! Challenges to our requests, and what answers them: the one place for all kinds of requests (`sip::auth` says how it
-//! works). Slow-path thread.
+//! Challenges to our requests and what answers them, and what we ask of others: the one place for all kinds of requests
+//! (`sip::auth` says how it works). Slow-path thread.
 
 use std::net::SocketAddr;
 
-use super::{Core, Endpoint, Errand, Level, Turn, Use};
+use super::{Cause, Core, Endpoint, Errand, Level, Refusal, Turn, Use};
 use crate::{
     base::{Time, ids::Side},
+    config::{Config, Secret},
     sip::{
-        auth::client::{Account, Unanswered},
+        auth::{
+            client::{Account, Unanswered},
+            header::Challenge,
+            server::{Expected, Verdict},
+        },
         b2bua::{Call, attempt},
         dialog::DialogKey,
         message::{CSeq, HeaderName, Message},
         transaction::ClientId,
+        trunk::AuthResult,
     },
 };
 
 impl Core {
     /// The account that tandem has with a trunk.
-    fn account(config: &crate::config::Config, at: Option<usize>) -> Option<Account<'_>> {
+    fn account(config: &Config, at: Option<usize>) -> Option<Account<'_>> {
         let auth = config.trunks.get(at?)?.auth.as_ref()?;
         let password = auth.password.as_ref()?.expose();
         Some(Account { username: &auth.username, password, realm: auth.realm.as_deref() })
@@ -38,15 +44,48 @@ impl Core {
         let Some(account) = Core::account(&self.config, at) else { return false };
         let (spaces, random) = (self.live.spaces.entry(errand.trunk.clone()).or_default(), &mut self.random);
         let done = spaces.challenged(server, &account, request, response, &mut errand.tried, || random.token());
-        let why = match done {
-            Ok(()) => return true,
-            Err(Unanswered::Refused) => "its credentials are refused",
-            Err(Unanswered::Unknown) => "its challenge names no realm or algorithm that can be answered",
+        let (result, why) = match done {
+            Ok(()) => (AuthResult::Answered, ""),
+            Err(Unanswered::Refused) => (AuthResult::Refused, "the credentials are refused"),
+            Err(Unanswered::Unknown) => {
+                (AuthResult::Unknown, "the challenge names no realm or algorithm that can be answered")
+            }
         };
-        let (method, status) = (request.method().map_or("", |method| method.as_str()), response.status().unwrap_or(0));
-        let text = format!("trunk {}: {method} got {status} from {server}: {why}", errand.trunk);
-        self.log(Level::Warn, None, None, text);
-        false
+        let count = self.live.trunks.note_auth(&errand.trunk, result);
+        // A trunk that refuses one refuses all: one line tells of it, the counter of the rest.
+        if done.is_err() && count.is_power_of_two() {
+            let method = request.method().map_or("", |method| method.as_str());
+            let status = response.status().unwrap_or(0);
+            let text = format!("trunk {}: {method} got {status} from {server}: {why}; {count} so far", errand.trunk);
+            self.log(Level::Warn, None, None, text);
+        }
+        done.is_ok()
+    }
+
+    /// What a request from a trunk gets unless it shows the account, where it must.
+    pub(super) fn demands(&mut self, now: Time, trunk: &str, request: &Message) -> Option<Refusal> {
+        let at = self.routing.trunk(trunk).map(|id| usize::from(id.0))?;
+        let auth = self.config.trunks.get(at)?.auth.as_ref()?;
+        let realm = auth.challenge.as_deref()?;
+        let password = auth.password.as_ref().map_or("", Secret::expose);
+        let expected = Expected { trunk, realm, username: &auth.username, password };
+        let verdict = self.live.nonces.check(now, &expected, request);
+        let result = match verdict {
+            Verdict::Right => AuthResult::Right,
+            Verdict::Missing => AuthResult::Missing,
+            Verdict::Stale => AuthResult::Stale,
+            Verdict::Wrong => AuthResult::Wrong,
+        };
+        let challenges = self.live.nonces.challenges(now, &expected, verdict == Verdict::Stale, self.random.u64());
+        let count = self.live.trunks.note_auth(trunk, result);
+        if verdict == Verdict::Wrong && count.is_power_of_two() {
+            let text = format!("trunk {trunk} shows wrong credentials; {count} so far");
+            self.log(Level::Warn, None, None, text);
+        }
+        // RFC 3261 §22.2: who is called answers 401.
+        let refusal = Refusal::new(401, Cause::BadRequest);
+        let with = |refusal: Refusal, one: &Challenge| refusal.with(HeaderName::WwwAuthenticate, one.to_string());
+        (verdict != Verdict::Right).then(|| challenges.iter().fold(refusal, with))
     }
 }
 
@@ -88,13 +127,7 @@ impl Endpoint {
     }
 
     /// The request, ready to be sent again.
-    fn once_more(
-        &mut self,
-        now: Time,
-        client: ClientId,
-        mut request: Message,
-        errand: &Errand,
-    ) -> Option<Message> {
+    fn once_more(&mut self, now: Time, client: ClientId, mut request: Message, errand: &Errand) -> Option<Message> {
         let seq = self.number(now, &request, &errand.purpose)?;
         let path = self.core.live.tx.client(client)?.path();
         let via = self.core.via(&path.flow, errand.mark)?;

@@ -26,14 +26,26 @@ const LEAVE_PATIENCE: Duration = Duration::from_secs(4);
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Outcome {
     /// Bound for so long; 0: the registrar says yes and binds nothing.
-    Accepted { expires_s: u32 },
+    Accepted {
+        expires_s: u32,
+    },
     /// 423: it binds for no less than this.
-    TooBrief { min_s: u32 },
+    TooBrief {
+        min_s: u32,
+    },
     /// 503: another server may take it.
-    Busy { after: Option<Duration> },
+    Busy {
+        after: Option<Duration>,
+    },
     /// 401, 403, 407: the credentials are not taken, or the account is not allowed to.
-    Unauthorized { status: u16, after: Option<Duration> },
-    Refused { status: u16, after: Option<Duration> },
+    Unauthorized {
+        status: u16,
+        after: Option<Duration>,
+    },
+    Refused {
+        status: u16,
+        after: Option<Duration>,
+    },
     Silent,
     Unreachable,
 }
@@ -238,13 +250,7 @@ impl Registration {
         self.back_off(now, rule, after, draw);
     }
 
-    fn back_off(
-        &mut self,
-        now: Time,
-        rule: &TrunkRegister,
-        after: Option<Duration>,
-        draw: &mut dyn FnMut(u32) -> u32,
-    ) {
+    fn back_off(&mut self, now: Time, rule: &TrunkRegister, after: Option<Duration>, draw: &mut dyn FnMut(u32) -> u32) {
         // RFC 5626 §4.5: doubled for each failure in a row, up to a bound, and of that half to all.
         let doubled = rule.retry_s.saturating_mul(1 << self.failures.min(20));
         let longest_ms = doubled.min(rule.retry_max_s.max(rule.retry_s)).saturating_mul(1_000);
@@ -263,7 +269,8 @@ impl Registration {
     /// The way that requests take from now on.
     pub fn note_routes(&mut self, routes: Vec<NameAddr>) {
         // RFC 3608 §5: each of them routes loosely.
-        self.routes = routes.into_iter().filter(|route| route.uri.is_loose_router()).take(REGISTRATION_ROUTES).collect();
+        self.routes =
+            routes.into_iter().filter(|route| route.uri.is_loose_router()).take(REGISTRATION_ROUTES).collect();
     }
 
     pub fn routes(&self, now: Time) -> &[NameAddr] {

@@ -201,9 +201,7 @@ pub fn answered(core: &mut Core, now: Time, client: ClientId, trunk: &str, respo
     let Some(status) = response.status().filter(|status| *status >= 200) else { return };
     let after = retry_after(response);
     let outcome = match status {
-        200..=299 => {
-            Outcome::Accepted { expires_s: lifetime_s(core, client, trunk, response) }
-        }
+        200..=299 => Outcome::Accepted { expires_s: lifetime_s(core, client, trunk, response) },
         401 | 403 | 407 => Outcome::Unauthorized { status, after },
         423 => match seconds(response, &HeaderName::MinExpires) {
             Some(min_s) => Outcome::TooBrief { min_s },
@@ -221,14 +219,7 @@ pub fn unanswered(core: &mut Core, now: Time, client: ClientId, trunk: &str, tra
     heard(core, now, client, trunk, outcome, None);
 }
 
-fn heard(
-    core: &mut Core,
-    now: Time,
-    client: ClientId,
-    trunk: &str,
-    outcome: Outcome,
-    response: Option<&Message>,
-) {
+fn heard(core: &mut Core, now: Time, client: ClientId, trunk: &str, outcome: Outcome, response: Option<&Message>) {
     let Some(at) = core.routing.trunk(trunk).map(|id| usize::from(id.0)) else { return };
     // Challenges have made it go on since it was sent.
     let seq = core.live.tx.client(client).and_then(|entry| entry.request.cseq().ok()).map(|cseq| cseq.seq);

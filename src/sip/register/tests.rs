@@ -1,9 +1,6 @@
 //! The machine of one registration, with its clock moved by hand and chance fixed.
 
-use std::{
-    net::SocketAddr,
-    time::Duration,
-};
+use std::{net::SocketAddr, time::Duration};
 
 use super::machine::{Outcome, Registration};
 use crate::{base::Time, config::TrunkRegister};

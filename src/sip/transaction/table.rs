@@ -340,7 +340,10 @@ impl<C, S> Transactions<C, S> {
         self.client_keys.insert(old.key.clone(), lingering);
         self.clients.insert(lingering, old);
         // Over a reliable transport it is over already.
-        self.ended.iter_mut().filter(|ended| **ended == Ref::Client(id)).for_each(|ended| *ended = Ref::Client(lingering));
+        self.ended
+            .iter_mut()
+            .filter(|ended| **ended == Ref::Client(id))
+            .for_each(|ended| *ended = Ref::Client(lingering));
         self.begin(now, id, key, request, path, user);
         true
     }

@@ -1,4 +1,5 @@
-//! Digest authentication against published vectors, and text that survives being quoted.
+//! Digest authentication against published vectors, text that survives being quoted, nonces by moved clocks.
 
 mod quoted;
+mod server;
 mod vectors;

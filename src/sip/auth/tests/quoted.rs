@@ -81,7 +81,9 @@ fn what_must_not_be_quoted_is_not() {
 #[test]
 fn a_challenge_is_read_as_peers_write_it() {
     let read = |text: &str| Challenge::parse(text).unwrap();
-    let plain = read(r#"Digest realm="atlanta.com",domain="sip:ss1.carrier.com", qop="auth,auth-int" ,nonce="f84",opaque="", stale=FALSE, algorithm=MD5"#);
+    let plain = read(
+        r#"Digest realm="atlanta.com",domain="sip:ss1.carrier.com", qop="auth,auth-int" ,nonce="f84",opaque="", stale=FALSE, algorithm=MD5"#,
+    );
     assert_eq!((plain.realm.as_str(), plain.nonce.as_str(), plain.opaque.as_deref()), ("atlanta.com", "f84", Some("")));
     assert_eq!((plain.algorithm, plain.qop, plain.stale), (Some(Algorithm::MD5), Some(Qop::Auth), false));
     let bare = read("digest  nonce=1b/2+c==, realm=\"x\", qop=auth-int, stale=\"TRUE\", algorithm=\"sha-256\"");
@@ -117,7 +119,9 @@ fn what_cannot_be_answered_is_no_challenge() {
 #[test]
 fn a_nonce_count_has_eight_digits() {
     let with = |nc: &str| {
-        let text = format!(r#"Digest username="u", realm="r", nonce="n", uri="x", response="0", qop=auth, nc={nc}, cnonce="c""#);
+        let text = format!(
+            r#"Digest username="u", realm="r", nonce="n", uri="x", response="0", qop=auth, nc={nc}, cnonce="c""#
+        );
         Credentials::parse(&text)
     };
     assert_eq!(with("0000000A").unwrap().qop, Some((Qop::Auth, 10, "c".into())));

@@ -62,11 +62,7 @@ fn rfc_7616_section_3_9_2_as_its_erratum_corrects_it() {
         password: "Secret, or not?",
         realm: "api@example.org",
         nonce: "5TsQWLVdgBdmrQ0XsxbDODV+57QdFR34I9HAbC/RVvkK",
-        protection: Some(Protection {
-            qop: Qop::Auth,
-            nc: 1,
-            cnonce: "NTg6RKcb9boFIAS3KrFK9BGeh+iDa/sm6jUMp2wds69v",
-        }),
+        protection: Some(Protection { qop: Qop::Auth, nc: 1, cnonce: "NTg6RKcb9boFIAS3KrFK9BGeh+iDa/sm6jUMp2wds69v" }),
         method: "GET",
         uri: "/doe.json",
         body: b"",

@@ -370,7 +370,8 @@ fn a_response_may_ask_for_several_realms_at_once() {
 #[test]
 fn the_topmost_challenge_that_is_known_is_answered() {
     // RFC 8760 §2.4.
-    let asked = |algorithm: &str| format!("Digest realm=\"x\", nonce=\"{algorithm}\", qop=\"auth\", algorithm={algorithm}");
+    let asked =
+        |algorithm: &str| format!("Digest realm=\"x\", nonce=\"{algorithm}\", qop=\"auth\", algorithm={algorithm}");
     for (offered, taken) in [
         (vec!["SHA-512-256", "SHA-256", "MD5"], "SHA-512-256"),
         (vec!["SHA3-256", "SHA-256", "MD5"], "SHA-256"),

@@ -3,6 +3,7 @@
 mod admission;
 mod basic;
 mod cancel;
+mod challenge;
 mod dialplan;
 mod digest;
 mod drain;

@@ -84,9 +84,11 @@ fn the_request_is_that_of_rfc_3261_section_10_2() {
     net.send(B, &bound(&request, 600));
     let view = view(&net);
     assert_eq!((view.registered, view.expires_in_s, view.last), (true, Some(600), Some("accepted")));
-    assert!(net.notes.iter().any(|n| {
-        n == "sip:4930123@carrier.example is registered with trunk carrier (198.18.1.2:5060) for 600 s"
-    }));
+    assert!(
+        net.notes.iter().any(|n| {
+            n == "sip:4930123@carrier.example is registered with trunk carrier (198.18.1.2:5060) for 600 s"
+        })
+    );
 }
 
 #[test]
@@ -250,7 +252,11 @@ fn what_is_not_renewed_runs_out() {
     assert!(view(&net).registered);
     net.pass(1);
     assert!(!view(&net).registered);
-    assert!(net.notes.iter().any(|n| n == "sip:4930123@carrier.example is no longer registered with trunk carrier: it ran out"));
+    assert!(
+        net.notes
+            .iter()
+            .any(|n| n == "sip:4930123@carrier.example is no longer registered with trunk carrier: it ran out")
+    );
 }
 
 #[test]
@@ -303,7 +309,10 @@ fn a_drain_takes_the_registration_back() {
     let last = net.request_to(B, Method::Register);
     // RFC 3261 §10.2.2.
     assert_eq!((header(&last, HeaderName::Expires).as_str(), last.cseq().unwrap().seq), ("0", 2));
-    assert_eq!((last.call_id(), header(&last, HeaderName::Contact)), (first.call_id(), header(&first, HeaderName::Contact)));
+    assert_eq!(
+        (last.call_id(), header(&last, HeaderName::Contact)),
+        (first.call_id(), header(&first, HeaderName::Contact))
+    );
     assert!(!net.endpoint.is_drained());
     net.send(B, &Message::response_to(&last, 200, ""));
     assert!(net.endpoint.is_drained());
