@@ -66,7 +66,7 @@ impl Registrations {
                 self.required.insert(trunk.name.clone());
             }
             let registration = self.by_trunk.entry(trunk.name.clone()).or_insert_with(|| {
-                first = first + APART;
+                first += APART;
                 Registration::new(rule, random.token(), random.short(), first)
             });
             self.due.set(at, registration.next_deadline());
