@@ -25,7 +25,7 @@ fn an_account_has_one_password() {
     );
     expect_of(
         "auth = { username = \"u\", password_file = \"/nonexistent/p\" }",
-        &["t.toml:29:41: error: trunk[left].auth.password_file: found \"/nonexistent/p\": No such file or directory \
+        &["t.toml:29:42: error: trunk[left].auth.password_file: found \"/nonexistent/p\": No such file or directory \
            (os error 2); allowed: a file that can be read, with a password in its first line"],
     );
 }
@@ -75,7 +75,7 @@ fn a_realm_of_ones_own_is_not_the_other_sides() {
     expect_of(
         "auth = { username = \"u\", password = \"p\", realm = \"r\", challenge = \"r\" }",
         &[
-            "t.toml:29:69: warning: trunk[left].auth.challenge: found \"r\", the realm of the trunk; allowed: a realm of \
+            "t.toml:29:67: warning: trunk[left].auth.challenge: found \"r\", the realm of the trunk; allowed: a realm of \
            its own: what tandem answers could be shown back to it",
         ],
     );
@@ -91,7 +91,7 @@ fn a_registration_can_be_sent() {
             "t.toml:29:26: error: trunk[left].register.registrar: found \"sip:[2001:db8::1]\"; allowed: a destination of \
              the family of 198.18.0.10, the address that signals with this trunk",
             "t.toml:29:53: error: trunk[left].register.aor: found \"sip:example.com\"; allowed: sip:USER@DOMAIN",
-            "t.toml:29:101: error: trunk[left].register.retry_max_s: found 59; allowed: retry_s (60) or more",
+            "t.toml:29:100: error: trunk[left].register.retry_max_s: found 59; allowed: retry_s (60) or more",
         ],
     );
 }
