@@ -26,7 +26,14 @@ fn check_accepts_each_configuration_of_the_page_on_trunks() {
     let page = fs::read_to_string(root().join("docs/trunks.md")).unwrap();
     let found = configurations(&page);
     let headings: Vec<&str> = found.iter().map(|(heading, _)| heading.as_str()).collect();
-    assert_eq!(headings, ["A carrier", "Amazon Chime SDK Voice Connector", "A PBX behind NAT", "Kamailio in front"]);
+    let expected = [
+        "A carrier",
+        "A carrier that wants an account",
+        "Amazon Chime SDK Voice Connector",
+        "A PBX behind NAT",
+        "Kamailio in front",
+    ];
+    assert_eq!(headings, expected);
     for (at, (heading, text)) in found.iter().enumerate() {
         // CPUs that every machine has; all else as it is shown.
         let text = text.replacen("workers = [1]\nslow = 0\n", "workers = [0]\nslow = 0\npoll = \"adaptive\"\n", 1);

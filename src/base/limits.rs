@@ -76,3 +76,11 @@ pub const SIP_OFFERS_BYTES: usize = 4 << 20;
 /// still taken. Over UDP a call leaves two behind, its INVITE's and its BYE's, for 32 s each (RFC 3261 §17.2): this is
 /// some 4,000 calls a second. What lingers has had its final response and holds that alone, about 1 KiB.
 pub const SIP_SERVER_TRANSACTIONS: usize = 262_144;
+/// Lifetime of a registration with a trunk that is believed: a week.
+pub const REGISTRATION_LONGEST_S: u32 = 604_800;
+/// Routes that a registrar may give (RFC 3608).
+pub const REGISTRATION_ROUTES: usize = 8;
+/// Nonces with which requests of trunks were accepted; older ones than these are stale.
+pub const DIGEST_NONCES: usize = 4_096;
+/// A server that asks to be left alone for longer is asked again after this.
+pub const RETRY_AFTER_LONGEST: Duration = Duration::from_secs(86_400);

@@ -318,6 +318,15 @@ fn trunks_with_their_destinations() {
             to("sip:192.0.2.2", Some(false), Some(187), 0),
             to("sip:192.0.2.3", None, None, 0),
         ],
+        registration: Some(admin::RegistrationRow {
+            aor: "sip:4930123@carrier.example".into(),
+            registrar: "sip:carrier.example".into(),
+            registered: true,
+            expires_in_s: Some(3_130),
+            next_in_s: Some(2_768),
+            last: Some("accepted".into()),
+            attempts: vec![named("accepted", 1)],
+        }),
     };
     let office = admin::TrunkRow { name: "office".into(), policy: "order".into(), ..admin::TrunkRow::default() };
     assert_eq!(
@@ -331,6 +340,9 @@ fn trunks_with_their_destinations() {
  carrier  sip:192.0.2.1         1      10  up        -        2     12
  carrier  sip:192.0.2.2         1      10  down   3:07        2      0
  carrier  sip:192.0.2.3         1      10  -         -        2      0
+
+ TRUNK    REGISTERED AS                WITH                 STATE       EXPIRES   NEXT  LAST
+ carrier  sip:4930123@carrier.example  sip:carrier.example  registered    52:10  46:08  accepted
 
 carrier refused: in max_calls 7
 2 trunks

@@ -1,4 +1,4 @@
-//! `tandem trunks`: calls, limits and destinations of each trunk.
+//! `tandem trunks`: calls, limits, destinations and registration of each trunk.
 
 use std::fmt::Write;
 
@@ -10,7 +10,7 @@ use super::{
 };
 use crate::observe::admin::{AdminRequest, Answer, DestinationRow, Listing, Named, TrunkRow};
 
-/// List the trunks: calls in progress, limits, and the state of each destination
+/// List the trunks: calls in progress, limits, registrations, and the state of each destination
 ///
 /// A destination is `up` or `down` by the answers to OPTIONS where the trunk's health asks for them, else `-`. In and out
 /// are as tandem sees it: a call comes in from a trunk and goes out to one.
@@ -20,6 +20,7 @@ Examples:
   tandem trunks
   tandem trunks carrier                      that trunk alone
   tandem --json trunks | jq '.rows[].destinations[] | select(.up == false)'
+  tandem --json trunks | jq '.rows[] | select(.registration.registered == false) | .name'
 
 Exit codes: 0 done; 3 no tandem answers.")]
 pub struct Trunks {
@@ -60,6 +61,10 @@ pub(super) fn listing(trunks: &Listing<TrunkRow>) -> String {
         text.push('\n');
         text.push_str(&destinations(&trunks.rows));
     }
+    if trunks.rows.iter().any(|trunk| trunk.registration.is_some()) {
+        text.push('\n');
+        text.push_str(&registrations(&trunks.rows));
+    }
     for trunk in trunks.rows.iter().filter(|trunk| !trunk.refused.is_empty()) {
         // Writing to a String does not fail.
         let _ = writeln!(text, "\n{} refused: {}", plain(&trunk.name), words(&trunk.refused));
@@ -89,6 +94,24 @@ fn destinations(trunks: &[TrunkRow]) -> String {
                 to.calls.to_string(),
             ]);
         }
+    }
+    table.render()
+}
+
+fn registrations(trunks: &[TrunkRow]) -> String {
+    let mut table = Table::new(&["TRUNK", "REGISTERED AS", "WITH", "STATE", "#EXPIRES", "#NEXT", "LAST"]);
+    let seconds = |seconds: Option<u64>| or_dash(seconds.map(|seconds| duration(seconds as f64)));
+    for trunk in trunks {
+        let Some(one) = &trunk.registration else { continue };
+        table.row([
+            trunk.name.clone(),
+            one.aor.clone(),
+            one.registrar.clone(),
+            if one.registered { "registered" } else { "not registered" }.to_owned(),
+            seconds(one.expires_in_s),
+            seconds(one.next_in_s),
+            or_dash(one.last.clone()),
+        ]);
     }
     table.render()
 }

@@ -89,6 +89,15 @@ impl<'t> Document<'t> {
         Problem { severity, ..self.problem_at(span.start, key, found, allowed) }
     }
 
+    /// Whether the sound tree has a value there.
+    pub fn has<'d>(&'d self, path: &[Step]) -> bool {
+        let into = |value: &'d DeValue<'t>, step: &Step| match *step {
+            Step::Key(name) => value.get(name).map(|next| next.get_ref()),
+            Step::At(index) => value.get(index).map(|next| next.get_ref()),
+        };
+        path.iter().try_fold(&self.sound, into).is_some()
+    }
+
     fn locate(&self, path: &[Step]) -> (Range<usize>, String) {
         let mut span = 0..0;
         let mut key = String::new();

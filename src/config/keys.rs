@@ -15,6 +15,8 @@ pub enum Kind {
     Boolean,
     /// A string; `true`: it may be empty.
     Text(bool),
+    /// A string that is not empty, and is shown nowhere.
+    Secret,
     OneOf(&'static [&'static str]),
     /// `198.51.100.7`, `2001:db8::7`.
     Ip,
@@ -86,7 +88,7 @@ impl Kind {
             Kind::Integer { min, max } => format!("an integer, {min} to {max}"),
             Kind::Boolean => "true or false".into(),
             Kind::Text(true) => "a string".into(),
-            Kind::Text(false) => "a string that is not empty".into(),
+            Kind::Text(false) | Kind::Secret => "a string that is not empty".into(),
             Kind::OneOf(words) => words.iter().map(|word| format!("{word:?}")).collect::<Vec<_>>().join(" or "),
             Kind::Ip => "an IPv4 or IPv6 address in quotes".into(),
             Kind::Network => "\"ADDRESS/PREFIX-LENGTH\", IPv4 or IPv6".into(),
@@ -243,6 +245,21 @@ pub const KEYS: &[Key] = &[
     key("trunk.health.up_after", Kind::Integer { min: 1, max: 100 }, "2", "answers in a row that bring a destination up"),
     key("trunk.health.down_after", Kind::Integer { min: 1, max: 100 }, "3", "failures in a row that take it down"),
     key("trunk.health.alive", Kind::OneOf(&["any", "success"]), "\"any\"", "what says that it lives: any final response, or a 2xx alone"),
+    key("trunk.auth", Kind::Table, "none", "the account that tandem and the trunk share: digest authentication (RFC 3261 §22)"),
+    required("trunk.auth.username", TEXT, "who tandem is to the trunk"),
+    key("trunk.auth.password", Kind::Secret, "that of password_file", "shown nowhere"),
+    key("trunk.auth.password_file", Kind::Path, "none", "a file whose first line is the password; a relative path begins at this file's directory"),
+    key("trunk.auth.realm", TEXT, "any", "the one realm whose challenges are answered"),
+    key("trunk.auth.challenge", TEXT, "none", "realm in whose name the trunk's own requests are challenged; they must show this account"),
+    key("trunk.register", Kind::Table, "none", "tandem registers with the trunk (RFC 3261 §10), with the account of trunk.auth"),
+    required("trunk.register.registrar", TEXT, "where REGISTER goes, as a destination: sip:HOST[:PORT][;transport=udp|tcp]"),
+    required("trunk.register.aor", TEXT, "what is registered: sip:USER@DOMAIN"),
+    key("trunk.register.contact_user", TEXT, "the user of aor", "user part of the Contact, to which calls then come"),
+    key("trunk.register.expires_s", Kind::Integer { min: 60, max: 604_800 }, "3600", "lifetime that is asked for; the registrar decides"),
+    key("trunk.register.refresh_percent", Kind::Integer { min: 20, max: 95 }, "90", "it is renewed after this part of its lifetime, or up to a tenth of the lifetime earlier"),
+    key("trunk.register.retry_s", Kind::Integer { min: 1, max: 3_600 }, "30", "after a failure it is tried again within this time, doubled for each further failure"),
+    key("trunk.register.retry_max_s", Kind::Integer { min: 1, max: 86_400 }, "1800", "no longer than this, unless the registrar asks for it"),
+    key("trunk.register.required", Kind::Boolean, "false", "true: while it is not registered, the trunk's destinations count as down"),
     key("trunk.no_reply_ms", Kind::Integer { min: 100, max: 32_000 }, "4000", "a destination without provisional answer for so long is passed over"),
     key("trunk.numbers", Kind::Table, "as they come", "how telephone numbers are written here; rules then see +E.164"),
     key("trunk.numbers.country", Kind::Text(true), "\"\"", "country calling code of national numbers: 49"),
@@ -320,6 +337,9 @@ mod tests {
             .push(KernelRoute { to: "0.0.0.0/0".parse().unwrap(), via: "198.51.100.1".parse().unwrap() });
         config.cdr = Cdr { file: None };
         config.trunks[0].health = Some(crate::config::TrunkHealth::default());
+        config.trunks[0].auth = Some(Default::default());
+        let register = "registrar = \"sip:192.0.2.1\"\naor = \"sip:1@example.com\"";
+        config.trunks[0].register = Some(toml::from_str(register).unwrap());
         let mut schema = BTreeSet::new();
         paths("", &serde_json::to_value(&config).unwrap(), &mut schema);
         let table: BTreeSet<String> = KEYS.iter().map(|key| key.path.to_owned()).collect();
@@ -348,6 +368,7 @@ mod tests {
             address = "a"
             destinations = ["sip:198.18.0.2"]
             health = {}
+            register = { registrar = "sip:198.18.0.2", aor = "sip:1@example.com" }
             [[route]]
             prefix = ""
             to = ["t"]

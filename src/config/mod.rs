@@ -1,8 +1,8 @@
 //! One schema, read from one TOML file. `schema` holds the types that every room uses; the rest reads and checks, so
 //! that a configuration is either sound or refused with every reason at once, before anything is touched.
 //!
-//! The order: `document` parses, `shape` compares the tree with `keys`, serde builds the types, `semantics` checks what
-//! types cannot say. All of it runs once, on the main thread.
+//! The order: `document` parses, `shape` compares the tree with `keys`, serde builds the types, `secrets` reads
+//! what stands in files of its own, `semantics` checks what types cannot say. All of it runs once, on the main thread.
 
 pub mod destination;
 pub mod keys;
@@ -12,6 +12,7 @@ pub mod schema;
 pub mod window;
 
 mod document;
+mod secrets;
 mod semantics;
 mod shape;
 #[cfg(test)]
@@ -80,7 +81,8 @@ pub fn parse(path: &Path, text: &str, host: &Host) -> Reading {
     };
     let (mut problems, holes) = shape::check(&mut document);
     match build(&document) {
-        Ok(config) => {
+        Ok(mut config) => {
+            problems.extend(secrets::read(&document, path, &mut config));
             problems.extend(semantics::check(&document, &config, host, &holes));
             problems.sort_by_key(|problem| problem.place);
             let grave = problems.iter().any(|problem| problem.severity == Severity::Error);

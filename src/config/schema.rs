@@ -34,10 +34,14 @@ mod session_timer;
 pub use reliable::ReliableProvisionals;
 pub use session_timer::{SessionTimer, SessionTimerMode};
 
+mod auth;
 mod overload;
+mod register;
 mod trunk;
 
+pub use auth::{Secret, TrunkAuth};
 pub use overload::Overload;
+pub use register::TrunkRegister;
 pub use trunk::{Alive, Policy, TrunkDestination, TrunkHealth, TrunkLimits};
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -365,6 +369,12 @@ pub struct Trunk {
     /// Absent: destinations are not asked whether they live.
     #[serde(default)]
     pub health: Option<TrunkHealth>,
+    /// The account that tandem and the trunk share; absent: none.
+    #[serde(default)]
+    pub auth: Option<TrunkAuth>,
+    /// Absent: tandem does not register with it.
+    #[serde(default)]
+    pub register: Option<TrunkRegister>,
     /// A destination that sends no provisional answer within this time is passed over for the next.
     #[serde(default = "default_answer_ms")]
     pub no_reply_ms: u32,

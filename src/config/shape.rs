@@ -174,7 +174,11 @@ impl Shape<'_, '_> {
     fn scalar(&mut self, value: &DeValue<'_>, span: Range<usize>, kind: &Kind, shown: String) -> bool {
         let fits = fits(kind, value);
         if !fits {
-            self.report(span.start, shown, self.found(value, span.clone()), kind.describe());
+            let found = match kind {
+                Kind::Secret => "something that is not shown".to_owned(),
+                _ => self.found(value, span.clone()),
+            };
+            self.report(span.start, shown, found, kind.describe());
         }
         fits
     }
@@ -203,6 +207,7 @@ fn fits(kind: &Kind, value: &DeValue<'_>) -> bool {
         }
         (Kind::Boolean, DeValue::Boolean(_)) => true,
         (Kind::Text(may_be_empty), DeValue::String(text)) => *may_be_empty || !text.is_empty(),
+        (Kind::Secret, DeValue::String(text)) => !text.is_empty(),
         (Kind::OneOf(words), DeValue::String(text)) => words.contains(&text.as_ref()),
         (Kind::Ip, DeValue::String(text)) => text.parse::<IpAddr>().is_ok(),
         (Kind::Network, DeValue::String(text)) => text.parse::<IpNet>().is_ok(),

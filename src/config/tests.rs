@@ -1,5 +1,6 @@
 //! Bad files and the words each must draw. The expected text is written by hand: line and column counted in `SOUND`.
 
+mod account;
 mod dialplan;
 
 use std::path::Path;

@@ -1,6 +1,7 @@
 //! SIP: messages, session descriptions and the machines above them. Everything here takes bytes and the time and
 //! returns decisions; sockets are elsewhere.
 
+pub mod auth;
 pub mod b2bua;
 pub mod deadlines;
 pub mod dialog;
@@ -11,6 +12,7 @@ pub mod message;
 pub mod names;
 pub mod overload;
 pub mod pairs;
+pub mod register;
 pub mod route;
 pub mod sdp;
 pub mod transaction;

@@ -23,7 +23,7 @@ use crate::{
         Health,
         admin::{
             AdminRequest, AdminResponse, Answer, BanRow, CallDetail, CallRow, CallState, DestinationRow, DrainState,
-            FlowKind, FlowRow, LegDetail, Listing, MAX_ROWS, Named, PortRow, Status, TrunkRow,
+            FlowKind, FlowRow, LegDetail, Listing, MAX_ROWS, Named, PortRow, RegistrationRow, Status, TrunkRow,
         },
     },
     sip::{
@@ -253,7 +253,22 @@ fn trunk_row(trunk: TrunkView) -> TrunkRow {
         changes: to.changes.iter().sum(),
         calls: to.calls,
     };
+    let registration = trunk.registration.map(|one| RegistrationRow {
+        aor: one.aor,
+        registrar: one.registrar,
+        registered: one.registered,
+        expires_in_s: one.expires_in_s,
+        next_in_s: one.next_in_s,
+        last: one.last.map(str::to_owned),
+        attempts: one
+            .attempts
+            .into_iter()
+            .filter(|(_, count)| *count > 0)
+            .map(|(name, count)| Named { name: name.to_owned(), count })
+            .collect(),
+    });
     TrunkRow {
+        registration,
         calls_in: trunk.calls[0],
         calls_out: trunk.calls[1],
         policy: trunk.policy.as_str().to_owned(),

@@ -212,6 +212,18 @@ fn collect_trunks(trunks: &[TrunkView], sink: &mut MetricSink) {
             let labels = [("trunk", name), ("direction", direction.as_str()), ("limit", *limit)];
             sink.count(&f::TRUNK_REFUSED, &labels, *count);
         }
+        for (result, count) in &trunk.auth {
+            let labels = [("trunk", name), ("direction", result.direction().as_str()), ("result", result.as_str())];
+            sink.count(&f::TRUNK_AUTH, &labels, *count);
+        }
+        if let Some(registration) = &trunk.registration {
+            let labels = [("trunk", name)];
+            sink.gauge(&f::TRUNK_REGISTERED, &labels, f64::from(u8::from(registration.registered)));
+            sink.gauge(&f::TRUNK_REGISTRATION_EXPIRES, &labels, registration.expires_in_s.unwrap_or(0) as f64);
+            for (result, count) in &registration.attempts {
+                sink.count(&f::TRUNK_REGISTER, &[("trunk", name), ("result", *result)], *count);
+            }
+        }
         for to in &trunk.destinations {
             let labels = [("trunk", name), ("destination", to.uri.as_str())];
             sink.gauge(&f::TRUNK_DESTINATION_CALLS, &labels, f64::from(to.calls));

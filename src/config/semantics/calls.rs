@@ -8,7 +8,10 @@ use std::{
 use ipnet::IpNet;
 
 use super::Checker;
-use crate::config::{Destination, NamedDestination, SipTransport, Trunk, document::at};
+use crate::config::{
+    Destination, NamedDestination, SipTransport, Trunk,
+    document::{Step, at},
+};
 
 pub(super) fn check(checker: &mut Checker<'_>) {
     let config = checker.config;
@@ -108,6 +111,17 @@ fn repeated<T: PartialEq>(checker: &mut Checker<'_>, index: usize, key: &'static
 }
 
 fn destinations(checker: &mut Checker<'_>, index: usize, trunk: &Trunk) {
+    for (at, entry) in trunk.destinations.iter().enumerate() {
+        let (path, text) = (at!["trunk", index, "destinations", at], &entry.uri);
+        if trunk.destinations[..at].iter().any(|other| other.uri == *text) {
+            checker.error(path, format!("{text:?} again"), "each destination once; a weight gives it a larger share");
+        }
+        destination(checker, path, trunk, text);
+    }
+}
+
+/// Whether requests from the trunk's address can go where `text` says.
+pub(super) fn destination(checker: &mut Checker<'_>, path: &[Step], trunk: &Trunk, text: &str) {
     let config = checker.config;
     let local = config.addresses.iter().find(|address| address.name == trunk.address).map(|address| address.local);
     let heard: Vec<SipTransport> = config
@@ -117,49 +131,42 @@ fn destinations(checker: &mut Checker<'_>, index: usize, trunk: &Trunk) {
         .filter(|listen| listen.address == trunk.address)
         .flat_map(|listen| listen.transports.iter().copied())
         .collect();
-    for (at, entry) in trunk.destinations.iter().enumerate() {
-        let (path, text) = (at!["trunk", index, "destinations", at], &entry.uri);
-        if trunk.destinations[..at].iter().any(|other| other.uri == *text) {
-            checker.error(path, format!("{text:?} again"), "each destination once; a weight gives it a larger share");
+    let destination = match text.parse::<Destination>() {
+        Ok(destination) => destination,
+        Err(_) if NamedDestination::parse(text).is_some() => {
+            let asked = NamedDestination::parse(text).and_then(|named| named.transport);
+            if let Some(transport) = asked.filter(|transport| !heard.is_empty() && !heard.contains(transport))
+                && checker.whole(&["sip.listen"])
+            {
+                let word = word(transport);
+                let there = format!("a transport that {:?} has in sip.listen, or {word} added there", trunk.address);
+                checker.error(path, format!("{text:?}"), there);
+            }
+            return;
         }
-        let destination = match text.parse::<Destination>() {
-            Ok(destination) => destination,
-            Err(_) if NamedDestination::parse(text).is_some() => {
-                let asked = NamedDestination::parse(text).and_then(|named| named.transport);
-                if let Some(transport) = asked.filter(|transport| !heard.is_empty() && !heard.contains(transport))
-                    && checker.whole(&["sip.listen"])
-                {
-                    let word = word(transport);
-                    let there =
-                        format!("a transport that {:?} has in sip.listen, or {word} added there", trunk.address);
-                    checker.error(path, format!("{text:?}"), there);
-                }
-                continue;
-            }
-            Err(error) => {
-                checker.error(
-                    path,
-                    format!("{text:?}: {error}"),
-                    "sip:HOST[:PORT][;transport=udp|tcp], the host an IP address (IPv6 in brackets) or a name",
-                );
-                continue;
-            }
-        };
-        if let Some(local) = local.filter(|local| local.is_ipv4() != destination.addr.is_ipv4()) {
+        Err(error) => {
             checker.error(
                 path,
-                format!("{text:?}"),
-                format!("a destination of the family of {local}, the address that signals with this trunk"),
+                format!("{text:?}: {error}"),
+                "sip:HOST[:PORT][;transport=udp|tcp], the host an IP address (IPv6 in brackets) or a name",
             );
+            return;
         }
-        if !heard.is_empty() && checker.whole(&["sip.listen"]) && !heard.contains(&destination.transport) {
-            let transport = word(destination.transport);
-            checker.error(
-                path,
-                format!("{text:?}"),
-                format!("a transport that {:?} has in sip.listen, or {transport} added there", trunk.address),
-            );
-        }
+    };
+    if let Some(local) = local.filter(|local| local.is_ipv4() != destination.addr.is_ipv4()) {
+        checker.error(
+            path,
+            format!("{text:?}"),
+            format!("a destination of the family of {local}, the address that signals with this trunk"),
+        );
+    }
+    if !heard.is_empty() && checker.whole(&["sip.listen"]) && !heard.contains(&destination.transport) {
+        let transport = word(destination.transport);
+        checker.error(
+            path,
+            format!("{text:?}"),
+            format!("a transport that {:?} has in sip.listen, or {transport} added there", trunk.address),
+        );
     }
 }
 

@@ -1,6 +1,7 @@
 //! What types cannot say: names that must exist, ranges that must not meet, families that must agree. Every check runs,
 //! whatever the others found; a check whose ground is missing (`Holes`) stays silent.
 
+mod account;
 mod calls;
 mod dialplan;
 mod machine;

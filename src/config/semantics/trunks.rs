@@ -7,6 +7,7 @@ use crate::config::{Policy, Trunk, TrunkDestination, document::at};
 pub(super) fn check(checker: &mut Checker<'_>, index: usize, trunk: &Trunk) {
     weights(checker, index, trunk);
     limits(checker, index, trunk);
+    super::account::check(checker, index, trunk);
     if trunk.health.is_some() && trunk.destinations.is_empty() && checker.whole(&["trunk.destinations"]) {
         checker.warn(at!["trunk", index, "health"], "no destinations to ask", "a trunk with destinations");
     }

@@ -248,6 +248,23 @@ pub struct TrunkRow {
     /// Since the start, by direction and limit: `in max_calls`. Those that occurred.
     pub refused: Vec<Named>,
     pub destinations: Vec<DestinationRow>,
+    /// None: tandem does not register with it.
+    pub registration: Option<RegistrationRow>,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct RegistrationRow {
+    pub aor: String,
+    pub registrar: String,
+    pub registered: bool,
+    /// Until it runs out.
+    pub expires_in_s: Option<u64>,
+    /// Until the next REGISTER; None: one is under way, or none follows.
+    pub next_in_s: Option<u64>,
+    /// What the last one came to: `accepted`, `unauthorized`, …
+    pub last: Option<String>,
+    /// Since the start, by what they came to. Those that occurred.
+    pub attempts: Vec<Named>,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]

@@ -49,6 +49,10 @@ families! {
     TRUNK_DESTINATION_CALLS = Gauge "tandem_trunk_destination_calls" ["trunk", "destination"] "Calls in progress at a destination of a trunk.";
     TRUNK_DESTINATION_UP = Gauge "tandem_trunk_destination_up" ["trunk", "destination"] "1 if a destination that is asked by OPTIONS is up.";
     TRUNK_DESTINATION_CHANGES = Counter "tandem_trunk_destination_changes_total" ["trunk", "destination", "to"] "Changes of a destination to up or down.";
+    TRUNK_AUTH = Counter "tandem_trunk_auth_total" ["trunk", "direction", "result"] "Digest authentication with a trunk: its challenges (out) and the credentials it was to show (in).";
+    TRUNK_REGISTERED = Gauge "tandem_trunk_registered" ["trunk"] "1 if tandem is registered with the trunk, 0 if it should be.";
+    TRUNK_REGISTRATION_EXPIRES = Gauge "tandem_trunk_registration_expires_seconds" ["trunk"] "Until the registration runs out, unless it is renewed.";
+    TRUNK_REGISTER = Counter "tandem_trunk_register_total" ["trunk", "result"] "REGISTER requests, by what they came to.";
     CDR_RECORDS = Counter "tandem_cdr_records_total" ["result"] "Call-detail records written, dropped (queue full) or failed (file).";
 
     // Packets, counted by the workers.

@@ -16,7 +16,7 @@ use super::{
     unwanted,
 };
 use crate::{
-    base::ids::Side,
+    base::{Time, ids::Side},
     config::SessionTimerMode,
     sip::{
         dialog::Dialog,
@@ -61,7 +61,8 @@ fn start(core: &mut Core, turn: &mut Turn<'_>, call: &mut Call, destination: Des
     let unavailable = || Refusal::new(503, Cause::Unavailable);
     let written = Written::new(core, call, &destination);
     let ids = Ids { tag: core.random.token(), call_id: core.random.token(), seq: 1, min_se_s: SHORTEST_S };
-    let (invite, dialog) = build_invite(core, call, &destination, &written, offer, &ids).ok_or_else(unavailable)?;
+    let (invite, dialog) =
+        build_invite(core, turn.now, call, &destination, &written, offer, &ids).ok_or_else(unavailable)?;
     let flow = Flow {
         local: destination.listener,
         transport: destination.transport,
@@ -80,7 +81,8 @@ fn start(core: &mut Core, turn: &mut Turn<'_>, call: &mut Call, destination: Des
     // Of what came in: should it come back with other numbers, it is another call until they repeat.
     let mark = call.invite_request(core).map_or(0, |request| Core::mark(&call.record.called, request));
     let purpose = Use::Setup { call: call.id, trunk: destination.trunk.clone() };
-    let client = core.send(turn.now, invite, Path::direct(flow), mark, purpose).ok_or_else(unavailable)?;
+    let client =
+        core.send(turn.now, &destination.trunk, invite, Path::direct(flow), mark, purpose).ok_or_else(unavailable)?;
     core.live.dialogs.insert(dialog.key(), (call.id, Side::B));
     let text = format!("trying {} ({})", destination.uri, destination.trunk);
     core.log(Level::Info, Some(call.id), Some(call.sip_call_id()), text);
@@ -125,6 +127,7 @@ struct Ids {
 /// The INVITE of leg B: nothing of leg A's hops, its own Call-ID and tags, what `headers` lets pass.
 fn build_invite(
     core: &Core,
+    now: Time,
     call: &Call,
     destination: &Destination,
     written: &Written,
@@ -143,6 +146,9 @@ fn build_invite(
     let forwards = request.max_forwards().unwrap_or(70).saturating_sub(1);
     let lines = &mut invite.headers;
     lines.push(HeaderName::MaxForwards, forwards.to_string());
+    for route in core.live.registrations.routes(&destination.trunk, now) {
+        lines.push(HeaderName::Route, route.to_string());
+    }
     lines.push(HeaderName::From, from.to_string());
     lines.push(HeaderName::To, to.to_string());
     lines.push(HeaderName::CallId, call_id.as_str());
@@ -185,13 +191,15 @@ fn ask_again(core: &mut Core, turn: &mut Turn<'_>, call: &mut Call, response: &M
         _ => None,
     };
     let written = Written::new(core, call, &destination);
-    let Some((invite, dialog)) = build_invite(core, call, &destination, &written, offer, &ids) else { return false };
+    let Some((invite, dialog)) = build_invite(core, turn.now, call, &destination, &written, offer, &ids) else {
+        return false;
+    };
     let Some(mark) = call.invite_request(core).map(|request| Core::mark(&call.record.called, request)) else {
         return false;
     };
     let purpose = Use::Setup { call: call.id, trunk: destination.trunk.clone() };
     let path = Path::direct(dialog.source);
-    let Some(client) = core.send(turn.now, invite, path, mark, purpose) else { return false };
+    let Some(client) = core.send(turn.now, &destination.trunk, invite, path, mark, purpose) else { return false };
     let mut leg = Leg::new(dialog, &destination.trunk);
     leg.min_se_s = min_se_s;
     call.b = Some(leg);
@@ -199,6 +207,22 @@ fn ask_again(core: &mut Core, turn: &mut Turn<'_>, call: &mut Call, response: &M
         attempt.client = client;
     }
     true
+}
+
+/// The INVITE goes out again, with the number that is returned: whatever early dialogs the first one made have ended with
+/// its final response (RFC 3261 §12.3), and the destination has as long to react as it had.
+pub fn begin_again(core: &Core, now: Time, call: &mut Call, invite: &Message) -> Option<u32> {
+    let leg = call.b.as_ref()?;
+    let seq = leg.dialog.local_seq().checked_add(1)?;
+    let (from, to) = (invite.from().ok()?, invite.to().ok()?);
+    let dialog = Dialog::calling(&leg.dialog.call_id, from, to, seq, leg.dialog.source);
+    let (trunk, min_se_s) = (leg.trunk.clone(), leg.min_se_s);
+    call.b = Some(Leg { min_se_s, ..Leg::new(dialog, &trunk) });
+    let no_reply_ms = trunk_of(core, &trunk).map_or(4_000, |t| t.no_reply_ms);
+    if let Some(attempt) = &mut call.attempt {
+        attempt.no_reply_at = Some(now + Duration::from_millis(u64::from(no_reply_ms)));
+    }
+    Some(seq)
 }
 
 /// The number called, at the destination.

@@ -90,5 +90,5 @@ pub fn send_for(
         prack.body = body;
     }
     let path = core.path(dialog, &trunk);
-    core.send(now, prack, path, 0, purpose)
+    core.send(now, &trunk, prack, path, 0, purpose)
 }

@@ -71,7 +71,7 @@ fn send(core: &mut Core, turn: &Turn<'_>, call: &mut Call, side: Side) {
         request.headers.push(HeaderName::ContentType, SDP);
         request.body = offer;
     }
-    let client = core.send(turn.now, request, path, 0, Use::Refresh { call: id, to: side });
+    let client = core.send(turn.now, &leg.trunk, request, path, 0, Use::Refresh { call: id, to: side });
     leg.refreshing = client.map(|client| Refreshing { client, seq, invite });
     let again = leg.refreshing.is_none().then(|| turn.now + AGAIN);
     if let Some(timer) = &mut leg.timer {

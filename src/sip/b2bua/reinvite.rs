@@ -153,7 +153,7 @@ fn send(core: &mut Core, turn: &Turn<'_>, call: &mut Call, passage: Passage, bod
         }
     }
     put_body(&mut request, body.clone());
-    let client = core.send(turn.now, request, path, 0, Use::Reinvite { call: id, to })?;
+    let client = core.send(turn.now, &leg.trunk, request, path, 0, Use::Reinvite { call: id, to })?;
     note(core, turn, call, passage, body, client, seq);
     Some(())
 }

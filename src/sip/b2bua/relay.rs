@@ -57,7 +57,7 @@ fn pass(
     out.body = request.body.clone();
     let path = core.path(&leg.dialog, &leg.trunk);
     let purpose = Use::Relay { call: id, to, answer: server };
-    core.send(turn.now, out, path, 0, purpose).map(|_| ()).ok_or(480)
+    core.send(turn.now, &leg.trunk, out, path, 0, purpose).map(|_| ()).ok_or(480)
 }
 
 /// The other side's final response goes back.

@@ -186,7 +186,7 @@ pub fn send_bye(core: &mut Core, now: Time, call: &mut Call, side: Side, reason:
         bye.headers.push(HeaderName::Reason, reason);
     }
     let path = core.path(&leg.dialog, &leg.trunk);
-    match core.send(now, bye, path, 0, Use::Bye { call: id, to: side }) {
+    match core.send(now, &leg.trunk, bye, path, 0, Use::Bye { call: id, to: side }) {
         Some(_) => leg.state = LegState::ByeSent,
         None => leg.gone(core),
     }

@@ -7,7 +7,7 @@ use crate::{
     base::Time,
     sip::{
         dialog::Dialog,
-        endpoint::{Core, Unwanted, Use},
+        endpoint::{Core, Errand, Unwanted, Use},
         flow::Flow,
         message::{HeaderName, Message, Method},
         transaction::{ClientId, table::within_transaction},
@@ -19,11 +19,11 @@ pub fn give_up(core: &mut Core, now: Time, client: ClientId, trunk: &str, bye: b
     let Some(entry) = core.live.tx.client_mut(client) else { return };
     if entry.request.method() != Some(&Method::Invite) {
         // RFC 3261 §9.1: nothing else is cancelled.
-        entry.user = Use::Alone;
+        entry.user.purpose = Use::Alone;
         return;
     }
     let reason = reason.map(str::to_owned);
-    entry.user = Use::Unwanted(Unwanted { trunk: trunk.to_owned(), cancelled: false, bye, reason });
+    entry.user.purpose = Use::Unwanted(Unwanted { trunk: trunk.to_owned(), cancelled: false, bye, reason });
     if entry.proceeding() {
         cancel_unwanted(core, now, client);
     }
@@ -31,7 +31,7 @@ pub fn give_up(core: &mut Core, now: Time, client: ClientId, trunk: &str, bye: b
 
 fn cancel_unwanted(core: &mut Core, now: Time, client: ClientId) {
     let Some(entry) = core.live.tx.client_mut(client) else { return };
-    let Use::Unwanted(unwanted) = &mut entry.user else { return };
+    let Use::Unwanted(unwanted) = &mut entry.user.purpose else { return };
     if std::mem::replace(&mut unwanted.cancelled, true) {
         return;
     }
@@ -49,7 +49,7 @@ pub fn cancel(core: &mut Core, now: Time, client: ClientId, reason: Option<&str>
     if let Some(reason) = reason {
         cancel.headers.push(HeaderName::Reason, reason);
     }
-    core.live.tx.request(now, cancel, path, Use::Alone);
+    core.live.tx.request(now, cancel, path, Errand::alone());
 }
 
 /// A response to an INVITE that is unwanted.
@@ -72,7 +72,7 @@ pub fn expired(core: &mut Core, client: ClientId) {
 /// Acknowledges a 2xx that nobody wants, and ends the dialog it made.
 pub fn refuse_fork(core: &mut Core, now: Time, client: ClientId, response: &Message, flow: Flow) {
     let Some(entry) = core.live.tx.client(client) else { return };
-    let (trunk, bye) = match &entry.user {
+    let (trunk, bye) = match &entry.user.purpose {
         Use::Unwanted(unwanted) => (unwanted.trunk.clone(), unwanted.bye),
         Use::Setup { trunk, .. } => (trunk.clone(), true),
         _ => return,
@@ -90,6 +90,6 @@ pub fn refuse_fork(core: &mut Core, now: Time, client: ClientId, response: &Mess
     core.send_ack(client, &tag, dialog.ack(cseq.seq), path);
     if bye {
         let request = dialog.request(Method::Bye);
-        core.send(now, request, path, 0, Use::Alone);
+        core.send(now, &trunk, request, path, 0, Use::Alone);
     }
 }

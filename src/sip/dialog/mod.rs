@@ -116,6 +116,12 @@ impl Dialog {
         self.remote.tag()
     }
 
+    /// The number of our next request, which it then is.
+    pub fn next_seq(&mut self) -> u32 {
+        self.local_seq += 1;
+        self.local_seq
+    }
+
     pub fn local_seq(&self) -> u32 {
         self.local_seq
     }
@@ -161,8 +167,8 @@ impl Dialog {
 
     /// A new request in the dialog; Via and Contact are the caller's to add.
     pub fn request(&mut self, method: Method) -> Message {
-        self.local_seq += 1;
-        self.build(method, self.local_seq)
+        let seq = self.next_seq();
+        self.build(method, seq)
     }
 
     /// The ACK for a 2xx to our INVITE number `seq` (RFC 3261 §13.2.2.4).

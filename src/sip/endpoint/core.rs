@@ -2,7 +2,7 @@
 //! the queue of outputs. Slow-path thread. `Live` is the part that is saved.
 
 use std::{
-    collections::{HashMap, VecDeque},
+    collections::{BTreeMap, HashMap, VecDeque},
     fmt,
     net::IpAddr,
     sync::Arc,
@@ -25,6 +25,10 @@ use crate::{
     config::{Config, SipTransport},
     control::MediaControl,
     sip::{
+        auth::{
+            client::{Spaces, Tried},
+            server::Nonces,
+        },
         deadlines::Deadlines,
         dialog::DialogKey,
         flow::{ListenerId, Local},
@@ -32,6 +36,7 @@ use crate::{
         names::{Names, News},
         overload::Overload,
         pairs,
+        register::Registrations,
         route::Routing,
         transaction::{ClientId, ServerId, Timing, Transactions, table::Label},
         trunk::Trunks,
@@ -83,10 +88,30 @@ pub enum Use {
     Bye { call: CallId, to: Side },
     /// A request passed on to this side; `answer` is the transaction of the side it came from.
     Relay { call: CallId, to: Side, answer: ServerId },
+    /// tandem's own registration with a trunk.
+    Register { trunk: String },
     /// OPTIONS that ask whether a destination of a trunk lives.
     Probe { trunk: String, uri: String },
     /// Whatever comes back does not matter.
     Alone,
+}
+
+/// A client transaction: what it is for, and what it takes to send its request again with credentials (`auth`).
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Errand {
+    pub purpose: Use,
+    /// Whom it is sent to; empty: nobody whose challenge would be answered.
+    pub trunk: String,
+    /// For `Core::loops`.
+    pub mark: u32,
+    pub tried: Tried,
+}
+
+impl Errand {
+    /// Whatever comes back does not matter.
+    pub fn alone() -> Errand {
+        Errand { purpose: Use::Alone, trunk: String::new(), mark: 0, tried: Tried::default() }
+    }
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -103,7 +128,7 @@ pub struct Unwanted {
 pub struct Live {
     /// Marks our own branches among the Vias of a request.
     pub cookie: String,
-    pub tx: Transactions<Use, Option<(CallId, Side)>>,
+    pub tx: Transactions<Errand, Option<(CallId, Side)>>,
     #[serde(with = "pairs")]
     pub dialogs: HashMap<DialogKey, (CallId, Side)>,
     #[serde(with = "pairs")]
@@ -116,6 +141,10 @@ pub struct Live {
     /// No call is accepted any more, and those in progress end at this time.
     pub drain: Option<Time>,
     pub trunks: Trunks,
+    /// What the servers of each trunk have asked for, by the trunk's name.
+    pub spaces: BTreeMap<String, Spaces>,
+    pub registrations: Registrations,
+    pub nonces: Nonces,
 }
 
 /// One input's circumstances: the time, and call control.
@@ -158,6 +187,9 @@ impl Core {
             active: 0,
             drain: None,
             trunks: Trunks::default(),
+            spaces: BTreeMap::new(),
+            registrations: Registrations::default(),
+            nonces: Nonces::new(random.key()),
         };
         Core::with_state(config, random, clock, live)
     }
@@ -177,6 +209,7 @@ impl Core {
         let counters = Counters::default();
         let overload = Overload::new(&config.sip.overload);
         let (mut random, out) = (random, VecDeque::new());
+        live.registrations.fit(&config, clock.start(), &mut random);
         let shed_tag = random.token();
         let mut names = Names::new(&config, &locals, clock.start());
         if live.drain.is_some() {

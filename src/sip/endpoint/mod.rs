@@ -6,6 +6,7 @@
 mod clock;
 mod core;
 mod counters;
+mod credentials;
 mod intake;
 mod output;
 mod protect;
@@ -21,7 +22,7 @@ use std::{collections::HashMap, sync::Arc};
 
 pub use self::{
     clock::Clock,
-    core::{CallId, Core, Turn, Unwanted, Use},
+    core::{CallId, Core, Errand, Turn, Unwanted, Use},
     counters::{Counters, Durations, SETUP_BOUNDS_MS, method_label},
     output::{Level, Note, Output},
     protect::BanSummary,
@@ -41,6 +42,7 @@ use super::{
     flow::{Flow, Local},
     message::{Malformed, Message},
     names::{Answer, Query},
+    register,
     transaction::{ClientId, Expired, ServerId, table::Matched},
     trunk::{TrunkView, count, probe},
 };
@@ -149,6 +151,7 @@ impl Endpoint {
         let questions = self.core.names.fire(turn.now);
         self.core.out.extend(questions.into_iter().map(Output::Resolve));
         probe::fire(&mut self.core, turn.now);
+        register::fire(&mut self.core, turn.now);
         if self.core.live.drain.is_some_and(|at| at <= turn.now) {
             self.end_all(&mut turn);
         }
@@ -164,6 +167,7 @@ impl Endpoint {
             live.call_deadlines.next(),
             live.unwanted.next(),
             live.trunks.next_deadline(),
+            live.registrations.next_deadline(),
             self.core.names.next_deadline(),
             drain,
         ]
@@ -182,12 +186,15 @@ impl Endpoint {
         self.core.live.drain = Some(self.core.clock.inside(deadline));
         self.core.live.trunks.stop_probes();
         self.core.names.stop();
+        let (now_inside, until) = (self.core.clock.inside(now), self.core.clock.inside(deadline));
+        register::leave(&mut self.core, now_inside, until);
         self.tick(now, media);
     }
 
-    /// Every call has ended, and every BYE was answered or given up.
+    /// Every call has ended, every BYE was answered or given up, and tandem is registered nowhere any more.
     pub fn is_drained(&self) -> bool {
-        self.core.live.drain.is_some() && self.calls.is_empty()
+        let live = &self.core.live;
+        live.drain.is_some() && self.calls.is_empty() && live.registrations.are_over()
     }
 
     /// Calls that have not ended.
@@ -272,12 +279,14 @@ impl Endpoint {
         match self.core.live.tx.response(turn.now, response) {
             Matched::Stray => self.core.counters.strays += 1,
             Matched::Absorbed => {}
+            // A challenge that is answered is no response yet to who sent the request.
+            Matched::Tell(client) if self.answers_challenge(turn, client, response) => {}
             Matched::Tell(client) => self.answered(turn, client, response, flow),
         }
     }
 
     fn answered(&mut self, turn: &mut Turn<'_>, client: ClientId, response: &Message, flow: Flow) {
-        let Some(purpose) = self.core.live.tx.client(client).map(|entry| entry.user.clone()) else { return };
+        let Some(purpose) = self.core.live.tx.client(client).map(|entry| entry.user.purpose.clone()) else { return };
         let last = response.status().is_some_and(|s| s >= 200);
         match purpose {
             Use::Setup { call, .. } => {
@@ -305,13 +314,14 @@ impl Endpoint {
             Use::Probe { trunk, uri } => {
                 probe::answered(&mut self.core, turn.now, client, &trunk, &uri, response);
             }
+            Use::Register { trunk } => register::answered(&mut self.core, turn.now, client, &trunk, response),
             Use::Bye { .. } | Use::Alone => {}
         }
     }
 
     /// No response came (`transport` false), or the request could not be delivered.
     fn unanswered(&mut self, turn: &mut Turn<'_>, client: ClientId, transport: bool) {
-        let Some(purpose) = self.core.live.tx.client(client).map(|entry| entry.user.clone()) else { return };
+        let Some(purpose) = self.core.live.tx.client(client).map(|entry| entry.user.purpose.clone()) else { return };
         match purpose {
             Use::Setup { call, .. } => {
                 self.with_call(call, |core, call| {
@@ -334,6 +344,7 @@ impl Endpoint {
             Use::Probe { trunk, uri } => {
                 probe::unanswered(&mut self.core, turn.now, client, &trunk, &uri, transport);
             }
+            Use::Register { trunk } => register::unanswered(&mut self.core, turn.now, client, &trunk, transport),
             Use::Alone => {}
         }
     }

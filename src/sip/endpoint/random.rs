@@ -34,6 +34,13 @@ impl Random {
         format!("{:08x}", self.0.next_u32())
     }
 
+    /// 256 bits to sign with.
+    pub fn key(&mut self) -> [u8; 32] {
+        let mut key = [0; 32];
+        self.0.fill_bytes(&mut key);
+        key
+    }
+
     /// A number from 0 to `below` - 1.
     pub fn below(&mut self, below: u32) -> u32 {
         self.0.next_u32() % below.max(1)

@@ -150,7 +150,9 @@ impl Endpoint {
         let name =
             self.core.config.trunks.get(usize::from(trunk.0)).map(|trunk| trunk.name.clone()).unwrap_or_default();
         let method = request.method().cloned().unwrap_or(Method::Invite);
-        let refusal = refuse_method(&method).or_else(|| match method {
+        // RFC 3261 §8.2: who it is comes before what is wanted.
+        let demanded = self.core.demands(turn.now, &name, &request);
+        let refusal = demanded.or_else(|| refuse_method(&method)).or_else(|| match method {
             // Refused as a call, with a record.
             Method::Invite => None,
             _ => setup::check_extensions(&request, &self.core.extensions(&name)).err(),
@@ -207,6 +209,10 @@ fn dispatch(
     flow: Flow,
 ) {
     let Some(leg) = call.leg_mut(side) else { return };
+    if let Some(refusal) = core.demands(turn.now, &leg.trunk, request) {
+        core.refuse(turn.now, server, None, &refusal);
+        return;
+    }
     let tag = request.from().ok().and_then(|from| from.tag().map(str::to_owned));
     let Some((dialog, _)) = leg.with_tag(tag.as_deref()) else { return };
     if dialog.note_request(request, flow).is_err() {

@@ -5,17 +5,21 @@ use std::{
     net::SocketAddr,
 };
 
-use super::{Cause, Core, Use};
+use super::{Cause, Core, Errand, Use};
 use crate::{
     base::Time,
     config::{ReliableProvisionals, SessionTimerMode, SipTransport},
     sip::{
+        auth::client::Tried,
         b2bua::{hiding::names_a_host, reliable, session_timer},
         dialog::Dialog,
         flow::{Flow, Path},
         message::{BRANCH_COOKIE, HeaderName, Host, Message, Method, Via},
         route::{self, transport_of},
-        transaction::{ClientId, ServerId, table::Label},
+        transaction::{
+            ClientId, ServerId,
+            table::{Label, copy_credentials},
+        },
     },
 };
 
@@ -68,13 +72,23 @@ impl Core {
         }
     }
 
-    /// Sends a request, which is complete but for Via and User-Agent. `mark` is for `loops`.
-    pub fn send(&mut self, now: Time, mut request: Message, path: Path, mark: u32, purpose: Use) -> Option<ClientId> {
+    /// Sends a request to a trunk, complete but for Via, User-Agent and credentials. `mark` is for `loops`.
+    pub fn send(
+        &mut self,
+        now: Time,
+        trunk: &str,
+        mut request: Message,
+        path: Path,
+        mark: u32,
+        purpose: Use,
+    ) -> Option<ClientId> {
         let via = self.via(&path.flow, mark)?;
         request.headers.push_front(HeaderName::Via, via);
         request.headers.push(HeaderName::UserAgent, self.product.as_str());
+        self.authorize(trunk, path.flow.remote, &mut request);
         self.guard.vouch(now, path.flow.remote.ip());
-        self.live.tx.request(now, request, path, purpose)
+        let errand = Errand { purpose, trunk: trunk.to_owned(), mark, tried: Tried::default() };
+        self.live.tx.request(now, request, path, errand)
     }
 
     /// Sends the ACK for the 2xx that carried `tag`, again whenever that 2xx comes again.
@@ -82,12 +96,15 @@ impl Core {
         let Some(via) = self.via(&path.flow, 0) else { return };
         ack.headers.push_front(HeaderName::Via, via);
         ack.headers.push(HeaderName::UserAgent, self.product.as_str());
+        if let Some(invite) = self.live.tx.client(client) {
+            copy_credentials(&invite.request, &mut ack);
+        }
         self.live.tx.acknowledge(client, tag, path, &ack);
     }
 
     /// RFC 3261 §8.1.1.7, RFC 3581 §3: our address and a branch of 128 random bits, which also says that it is ours and
     /// for whom, so that a request that comes back is known.
-    fn via(&mut self, flow: &Flow, mark: u32) -> Option<String> {
+    pub(super) fn via(&mut self, flow: &Flow, mark: u32) -> Option<String> {
         let token = self.random.token();
         let branch = format!("{BRANCH_COOKIE}{token}.{}.{mark:08x}", self.live.cookie);
         let local = self.local(flow.local)?;

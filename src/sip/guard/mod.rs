@@ -88,7 +88,9 @@ impl Guard {
         let protection = &config.sip.protection;
         let mut trunks = Networks::default();
         for trunk in &config.trunks {
-            let hosts = trunk.destinations.iter().filter_map(|to| Uri::parse(&to.uri).ok()?.host.ip());
+            let registrar = trunk.register.as_ref().map(|rule| &rule.registrar);
+            let uris = trunk.destinations.iter().map(|to| &to.uri).chain(registrar);
+            let hosts = uris.filter_map(|uri| Uri::parse(uri).ok()?.host.ip());
             for net in trunk.from.iter().copied().chain(hosts.map(IpNet::from)) {
                 trunks.insert(net, ());
             }

@@ -29,6 +29,7 @@ pub use malformed::{Field, Malformed, MalformedKind};
 pub use method::{CSeq, Method};
 pub use params::Params;
 pub use reason::reason_phrase;
+pub(in crate::sip) use scan::Cursor;
 pub use scan::{Syntax, quote, unquote};
 pub use uri::{Host, Scheme, Uri, escape_user, unescape};
 pub use via::{BRANCH_COOKIE, Via};

@@ -137,16 +137,20 @@ pub struct Names {
 }
 
 impl Names {
-    /// Every destination of the configuration that is a name; all are asked for at `now`.
+    /// Every destination and registrar of the configuration that is a name; all are asked for at `now`.
     pub fn new(config: &Config, locals: &[Local], now: Time) -> Names {
         let mut names = Names::default();
         for trunk in &config.trunks {
             let heard = locals.iter().filter(|local| local.name == trunk.address);
             let v6 = heard.clone().any(|local| local.bind.is_ipv6());
             let transports: Vec<SipTransport> = heard.map(|local| local.transport).collect();
-            for to in &trunk.destinations {
-                let Some(named) = NamedDestination::parse(&to.uri) else { continue };
-                let place = Place { trunk: trunk.name.clone(), uri: to.uri.clone() };
+            let registrar = trunk.register.as_ref().map(|rule| &rule.registrar);
+            for uri in trunk.destinations.iter().map(|to| &to.uri).chain(registrar) {
+                let Some(named) = NamedDestination::parse(uri) else { continue };
+                let place = Place { trunk: trunk.name.clone(), uri: uri.clone() };
+                if names.by_place.contains_key(&place) {
+                    continue;
+                }
                 names.by_place.insert(place.clone(), names.entries.len());
                 let (transports, servers) = (transports.clone(), Vec::new());
                 names.entries.push(Entry { place, named, transports, v6, lookup: None, servers, failing: false });

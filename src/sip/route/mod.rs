@@ -54,6 +54,8 @@ pub struct Routing {
     trunks: HashMap<String, TrunkId>,
     addresses: Vec<String>,
     destinations: Vec<Vec<Destination>>,
+    /// Where tandem registers with each trunk.
+    registrars: Vec<Option<Destination>>,
     /// Hosts that belong to a trunk though its `from` does not name them.
     hosts: Vec<BTreeSet<IpAddr>>,
     nets: Vec<Vec<IpNet>>,
@@ -79,7 +81,12 @@ impl Routing {
                 .iter()
                 .filter_map(|to| destination(&trunk.name, &trunk.address, &to.uri, locals))
                 .collect();
-            routing.hosts.push(destinations.iter().map(|d| d.remote.ip()).collect());
+            let registrar = trunk.register.as_ref().and_then(|rule| {
+                let uri = &rule.registrar;
+                destination(&trunk.name, &trunk.address, uri, locals)
+            });
+            routing.hosts.push(destinations.iter().chain(&registrar).map(|d| d.remote.ip()).collect());
+            routing.registrars.push(registrar);
             routing.nets.push(trunk.from.clone());
             routing.destinations.push(destinations);
         }
@@ -93,10 +100,11 @@ impl Routing {
         routing
     }
 
-    /// A destination of a trunk, by its URI as configured.
+    /// A destination of a trunk, or its registrar, by its URI as configured.
     pub fn place(&self, trunk: &str, uri: &str) -> Option<&Destination> {
-        let all = self.destinations.get(usize::from(self.trunk(trunk)?.0))?;
-        all.iter().find(|to| to.uri == uri)
+        let at = usize::from(self.trunk(trunk)?.0);
+        let all = self.destinations.get(at)?.iter().chain(self.registrars.get(at)?);
+        all.into_iter().find(|to| to.uri == uri)
     }
 
     pub fn trunk(&self, name: &str) -> Option<TrunkId> {

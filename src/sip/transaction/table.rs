@@ -20,6 +20,7 @@ use crate::{
     base::Time,
     config::SipTransport,
     sip::{
+        auth::client::CREDENTIALS,
         deadlines::Deadlines,
         flow::{Flow, ListenerId, Path},
         message::{CSeq, HeaderName, Host, Message, Method, Uri},
@@ -86,8 +87,15 @@ struct SentAck {
 }
 
 /// Of a request that got its final response: what a further 2xx, from another fork, is acknowledged with.
-const OF_A_DIALOG: [HeaderName; 5] =
-    [HeaderName::From, HeaderName::To, HeaderName::CallId, HeaderName::CSeq, HeaderName::Route];
+const OF_A_DIALOG: [HeaderName; 7] = [
+    HeaderName::From,
+    HeaderName::To,
+    HeaderName::CallId,
+    HeaderName::CSeq,
+    HeaderName::Route,
+    HeaderName::Authorization,
+    HeaderName::ProxyAuthorization,
+];
 
 /// Forks of one INVITE whose 2xx are acknowledged; more are ignored.
 const MAX_FORKS: usize = 16;
@@ -289,6 +297,11 @@ impl<C, S> Transactions<C, S> {
     pub fn request(&mut self, now: Time, request: Message, path: Path, user: C) -> Option<ClientId> {
         let key = ClientKey::of(&request)?;
         let id = ClientId(self.bump());
+        self.begin(now, id, key, request, path, user);
+        Some(id)
+    }
+
+    fn begin(&mut self, now: Time, id: ClientId, key: ClientKey, request: Message, path: Path, user: C) {
         let reliable = path.flow.reliable();
         let invite = request.method() == Some(&Method::Invite);
         let machine = if invite {
@@ -303,7 +316,36 @@ impl<C, S> Transactions<C, S> {
         self.remotes.insert((remote_of(&path.flow), Ref::Client(id)));
         self.client_keys.insert(key, id);
         self.clients.insert(id, Box::new(entry));
-        Some(id)
+    }
+
+    /// The request as it was sent, once a challenge has ended its transaction, which keeps what it still needs of it.
+    pub fn recall(&mut self, id: ClientId) -> Option<Message> {
+        let entry = self.clients.get_mut(&id).filter(|entry| !entry.bytes.is_empty())?;
+        let request = entry.request.clone();
+        entry.lighten();
+        Some(request)
+    }
+
+    /// Sends `request`, which says in other words what `id`'s said, on the same path and for the same user, who knows it
+    /// as `id` from now on. The transaction that ended lingers under another number, for `rest`. False: there is none.
+    pub fn again(&mut self, now: Time, id: ClientId, request: Message, rest: C) -> bool {
+        let Some(key) = ClientKey::of(&request) else { return false };
+        let Some(mut old) = self.clients.remove(&id) else { return false };
+        let (path, user) = (old.path, std::mem::replace(&mut old.user, rest));
+        let lingering = ClientId(self.bump());
+        self.deadlines.set(Ref::Client(id), None);
+        self.deadlines.set(Ref::Client(lingering), old.next_deadline());
+        self.remotes.remove(&(remote_of(&path.flow), Ref::Client(id)));
+        self.remotes.insert((remote_of(&path.flow), Ref::Client(lingering)));
+        self.client_keys.insert(old.key.clone(), lingering);
+        self.clients.insert(lingering, old);
+        // Over a reliable transport it is over already.
+        self.ended
+            .iter_mut()
+            .filter(|ended| **ended == Ref::Client(id))
+            .for_each(|ended| *ended = Ref::Client(lingering));
+        self.begin(now, id, key, request, path, user);
+        true
     }
 
     pub fn client(&self, id: ClientId) -> Option<&ClientEntry<C>> {
@@ -321,16 +363,20 @@ impl<C, S> Transactions<C, S> {
             return Matched::Stray;
         };
         let Some(entry) = self.clients.get_mut(&id) else { return Matched::Stray };
+        // The user may want to send it again (`recall`).
+        let challenge = matches!(status, 401 | 407);
         let step = match &mut entry.machine {
             ClientMachine::Invite(m) => m.response(now, &self.timing, status),
             ClientMachine::Other(m) => m.response(now, &self.timing, status),
         };
         if step.transmit == Transmit::Ack && entry.ack.is_none() {
             entry.ack = Some(Bytes::from(ack_for_failure(&entry.request, response).write()));
-            entry.lighten();
+            if !challenge {
+                entry.lighten();
+            }
             self.settle_client(id, step, false);
         } else {
-            if status >= 200 {
+            if status >= 200 && !challenge {
                 entry.lighten();
             }
             self.settle_client(id, step, true);
@@ -659,7 +705,17 @@ fn ack_for_failure(invite: &Message, response: &Message) -> Message {
     if let Some(to) = response.headers.get(&HeaderName::To) {
         ack.headers.set(HeaderName::To, to);
     }
+    copy_credentials(invite, &mut ack);
     ack
+}
+
+/// RFC 3261 §22.1: an ACK shows the credentials of its INVITE, since nobody may challenge it.
+pub fn copy_credentials(invite: &Message, ack: &mut Message) {
+    for name in CREDENTIALS {
+        for value in invite.headers.all(&name) {
+            ack.headers.push(name.clone(), value);
+        }
+    }
 }
 
 /// An ACK or CANCEL: same Request-URI, top Via, From, To, Call-ID, CSeq number and Route as the INVITE.

@@ -1,7 +1,7 @@
 //! In which order a trunk's destinations are tried. Slow-path thread.
 //!
-//! The lowest priority number first; within one priority as the policy says. A destination that is down is not tried
-//! while any other of the route is up; if none is, all are tried, since a wrong guess costs less than a lost call.
+//! The lowest priority number first; within one priority as the policy says. A destination that is down, or whose trunk
+//! must be registered and is not, is not tried while any other of the route is up; if none is, all are tried, since a wrong guess costs less than a lost call.
 
 use std::{cmp::Ordering, net::SocketAddr};
 
@@ -37,7 +37,10 @@ pub fn arrange(core: &mut Core, now: Time, listed: Vec<Destination>) -> Vec<Dest
             arranged.extend(servers(core, now, to));
         }
     }
-    let down = |to: &Destination| core.live.trunks.destination(&to.trunk, &to.uri).is_some_and(|to| !to.health.is_up());
+    let down = |to: &Destination| {
+        let known = core.live.trunks.destination(&to.trunk, &to.uri);
+        known.is_some_and(|to| !to.health.is_up()) || core.live.registrations.keeps_from(&to.trunk, now)
+    };
     if arranged.iter().all(down) {
         return arranged;
     }
@@ -61,8 +64,13 @@ fn servers(core: &mut Core, now: Time, to: Destination) -> Vec<Destination> {
 
 /// Where a destination is reached first: for OPTIONS to it.
 pub fn first_server(core: &mut Core, now: Time, trunk: &str, uri: &str) -> Option<Destination> {
-    let to = core.routing.place(trunk, uri)?.clone();
-    servers(core, now, to).into_iter().next()
+    all_servers(core, now, trunk, uri).into_iter().next()
+}
+
+/// The servers of a destination, or of the trunk's registrar, in the order in which they are to be tried.
+pub fn all_servers(core: &mut Core, now: Time, trunk: &str, uri: &str) -> Vec<Destination> {
+    let to = core.routing.place(trunk, uri).cloned();
+    to.map(|to| servers(core, now, to)).unwrap_or_default()
 }
 
 fn arrange_trunk(core: &mut Core, group: Vec<Destination>) -> Vec<Destination> {

@@ -156,7 +156,7 @@ pub fn admit(core: &mut Core, turn: &Turn<'_>, trunk: &str, direction: Direction
     Err(Refusal::new(503, Cause::Limit).with(HeaderName::RetryAfter, reached.retry_after_s().to_string()))
 }
 
-pub(super) fn configured<'a>(core: &'a Core, name: &str) -> Option<&'a Trunk> {
+pub(in crate::sip) fn configured<'a>(core: &'a Core, name: &str) -> Option<&'a Trunk> {
     core.config.trunks.get(usize::from(core.routing.trunk(name)?.0))
 }
 

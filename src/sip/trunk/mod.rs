@@ -52,6 +52,9 @@ pub struct TrunkState {
     /// Calls that have asked for an order so far: whose turn it is.
     turn: u32,
     destinations: BTreeMap<String, DestinationState>,
+    /// What digest authentication came to since this process began, by `AuthResult`.
+    #[serde(skip)]
+    auth: [u64; AuthResult::ALL.len()],
     /// Refusals since this process began, by direction and limit.
     #[serde(skip)]
     refused: [[u64; limits::LIMITS]; 2],
@@ -71,7 +74,61 @@ pub struct DestinationState {
     changes: [u64; 2],
 }
 
+/// What became of a challenge of the trunk (out), or of credentials that it was to show (in).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AuthResult {
+    /// The request went out again.
+    Answered,
+    /// The right answer was not taken.
+    Refused,
+    /// Nothing in it that can be answered.
+    Unknown,
+    Right,
+    Missing,
+    Stale,
+    Wrong,
+}
+
+impl AuthResult {
+    pub const ALL: [AuthResult; 7] = [
+        AuthResult::Answered,
+        AuthResult::Refused,
+        AuthResult::Unknown,
+        AuthResult::Right,
+        AuthResult::Missing,
+        AuthResult::Stale,
+        AuthResult::Wrong,
+    ];
+
+    pub const fn direction(self) -> Direction {
+        match self {
+            AuthResult::Answered | AuthResult::Refused | AuthResult::Unknown => Direction::Out,
+            AuthResult::Right | AuthResult::Missing | AuthResult::Stale | AuthResult::Wrong => Direction::In,
+        }
+    }
+
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            AuthResult::Answered => "answered",
+            AuthResult::Refused => "refused",
+            AuthResult::Unknown => "unknown",
+            AuthResult::Right => "right",
+            AuthResult::Missing => "missing",
+            AuthResult::Stale => "stale",
+            AuthResult::Wrong => "wrong",
+        }
+    }
+}
+
 impl Trunks {
+    /// Counts one; how many there were so far.
+    pub fn note_auth(&mut self, trunk: &str, result: AuthResult) -> u64 {
+        let Some(state) = self.by_name.get_mut(trunk) else { return 0 };
+        let count = &mut state.auth[result as usize];
+        *count += 1;
+        *count
+    }
+
     /// Fits the state to the configuration: what is not configured goes, what is new begins.
     pub fn fit(&mut self, config: &Config, now: Time) {
         self.by_name.retain(|name, _| config.trunks.iter().any(|trunk| trunk.name == *name));

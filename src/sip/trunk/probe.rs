@@ -95,7 +95,7 @@ fn send(core: &mut Core, now: Time, trunk: &str, uri: &str) -> Option<ClientId> 
     lines.push(HeaderName::Accept, crate::sip::endpoint::SDP);
     let flow = Flow { local: to.listener, transport: to.transport, remote: to.remote, connection: None };
     let purpose = Use::Probe { trunk: trunk.to_owned(), uri: uri.to_owned() };
-    core.send(now, options, Path::direct(flow), 0, purpose)
+    core.send(now, trunk, options, Path::direct(flow), 0, purpose)
 }
 
 /// A final response to an OPTIONS.

@@ -1,9 +1,9 @@
 //! Trunks as the operator and the metrics see them. Slow-path thread; plain values.
 
-use super::{Direction, limits::Reached};
+use super::{AuthResult, Direction, limits::Reached};
 use crate::{
     config::{Policy, TrunkLimits},
-    sip::endpoint::Core,
+    sip::{endpoint::Core, register::RegistrationView},
 };
 
 #[derive(Clone, Debug, PartialEq)]
@@ -16,6 +16,10 @@ pub struct TrunkView {
     /// Refused since the start: direction, limit, count.
     pub refused: Vec<(Direction, &'static str, u64)>,
     pub destinations: Vec<DestinationView>,
+    /// Since the start, by what it came to; none without an account.
+    pub auth: Vec<(AuthResult, u64)>,
+    /// None: tandem does not register with it.
+    pub registration: Option<RegistrationView>,
 }
 
 #[derive(Clone, Debug, PartialEq)]
@@ -62,6 +66,14 @@ impl TrunkView {
             calls: Direction::BOTH.map(|direction| state.calls(direction)),
             refused: refused.collect(),
             destinations: destinations.collect(),
+            auth: match trunk.auth {
+                Some(_) => AuthResult::ALL.into_iter().zip(state.auth).collect(),
+                None => Vec::new(),
+            },
+            registration: trunk.register.as_ref().and_then(|rule| {
+                let registration = core.live.registrations.get(&trunk.name)?;
+                Some(RegistrationView::of(rule, registration, now))
+            }),
         })
     }
 }

@@ -59,6 +59,8 @@ pub struct Setup {
     /// How the caller's and the callee's trunks write numbers: `[trunk.numbers]` as an inline table.
     pub numbers: [&'static str; 2],
     pub destinations: Vec<String>,
+    /// Further keys of the callee's trunk, each on a line.
+    pub callee_keys: String,
     pub log: &'static str,
     /// `adaptive` where others need the core too.
     pub poll: &'static str,
@@ -86,6 +88,7 @@ impl Setup {
             callee_codecs: r#"["PCMA", "PCMU"]"#,
             numbers: ["{}", "{}"],
             destinations: vec![topology::sip_uri(topology::CALLEE, false)],
+            callee_keys: String::new(),
             log: "info",
             poll: "adaptive",
             descriptors: 1024,
@@ -173,6 +176,9 @@ impl Setup {
                  destinations = [{destinations}]\nno_reply_ms = {}\nnumbers = {numbers}\n{keys}\n",
                 self.no_reply_ms
             );
+            if name == "callee" {
+                toml.push_str(&self.callee_keys);
+            }
         }
         toml.push_str("\n[[route]]\nprefix = \"7\"\nto = [\"callee\"]\n");
         toml.push_str("\n[[route]]\nprefix = \"6\"\nto = [\"callee6\"]\n");

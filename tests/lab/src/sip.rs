@@ -112,7 +112,7 @@ pub struct Dialog {
     pub said: Vec<Sdp>,
     pub told: Vec<Sdp>,
     pub answered_at: Option<Duration>,
-    /// The final status of the first INVITE.
+    /// The final status of the first INVITE; a challenge that was answered is none.
     pub status: Option<u16>,
     pub bye_at: Option<Duration>,
     agreed: Option<Agreed>,
@@ -150,7 +150,8 @@ impl Dialogs {
             }
         }
         if message.method() == "INVITE" && message.status().is_some_and(|status| status >= 200) {
-            dialog.status = dialog.status.or(message.status());
+            let final_status = dialog.status.filter(|status| !matches!(status, 401 | 407));
+            dialog.status = final_status.or(message.status());
             if message.status() == Some(200) {
                 dialog.answered_at = dialog.answered_at.or(Some(message.at));
             }

@@ -3,7 +3,9 @@
 mod admission;
 mod basic;
 mod cancel;
+mod challenge;
 mod dialplan;
+mod digest;
 mod drain;
 mod failover;
 mod families;
@@ -21,6 +23,7 @@ mod overload;
 mod prack;
 mod property;
 mod refusal;
+mod register;
 mod reinvite;
 mod reliable;
 mod restore;

@@ -1,5 +1,6 @@
 //! The scenarios: one behaviour per function, grouped by what they are about.
 
+mod account;
 mod audio;
 mod dialogs;
 mod dialplan;
@@ -33,6 +34,7 @@ pub fn all() -> Vec<Scenario> {
     all.extend(transport::scenarios());
     all.extend(endings::scenarios());
     all.extend(failover::scenarios());
+    all.extend(account::scenarios());
     all.extend(dialplan::scenarios());
     all.extend(dialogs::scenarios());
     all.extend(offers::scenarios());
