@@ -35,7 +35,51 @@ pub fn scenarios() -> Vec<Scenario> {
         .prepared(|plan| plan.setup.destinations = vec![format!("sip:{BEHIND};transport=tcp")])
         .needing("kamailio")
         .within(Duration::from_secs(60)),
+        Scenario::new(
+            "kamailio_digest",
+            "Kamailio's auth module challenges a registration and a call by SHA-256, and takes what tandem answers",
+            digest,
+        )
+        .prepared(with_account)
+        .needing("kamailio")
+        .within(Duration::from_secs(60)),
     ]
+}
+
+const PASSWORD: &str = "zanzibar-7";
+
+fn with_account(plan: &mut Plan) {
+    plan.setup.destinations = vec![format!("sip:{BEHIND}")];
+    plan.setup.trunk_keys[1] = "auth = { username = \"tandem\", password = \"zanzibar-7\", realm = \"kamailio.lab\" }\n\
+         register = { registrar = \"sip:198.18.2.5\", aor = \"sip:tandem@198.18.2.5\", retry_s = 1, retry_max_s = 1 }";
+}
+
+fn digest(lab: &mut Lab<'_>) -> Result<String> {
+    let text = registrar(lab, PASSWORD)?;
+    let _kamailio = Kamailio::start(&lab.ground.callee, &lab.room, "kamailio", (BEHIND, &text), &["WITH_AUTH"])?;
+    // tandem registers by itself; the phone is no trunk, and Kamailio asks it for nothing.
+    lab.tap(End::Far).wait("a registration that Kamailio takes", Duration::from_secs(10), |book| {
+        book.message(|message| message.outgoing && message.is_response(200, "REGISTER")).map(|_| ())
+    })?;
+    register(lab, &[CALLEE])?;
+    let mu = lab.speech(Law::Mu, Duration::from_secs(2))?;
+    let a = lab.speech(Law::A, Duration::from_secs(2))?;
+    lab.call(&lab.caller(Law::Mu).plays(&mu).with("talk_ms", 2_500), &lab.callee(Law::A).plays(&a))?;
+    let heard = lab.demand_perfect(End::Near, 1, &lab.expect(Law::Mu, Law::A, None))?;
+    lab.demand_perfect(End::Far, 1, &lab.expect(Law::A, Law::Mu, None))?;
+    let book = lab.tap(End::Far).book();
+    for (method, status, answer) in [("REGISTER", 401, "Authorization"), ("INVITE", 407, "Proxy-Authorization")] {
+        let challenged = book.count(|message| message.outgoing && message.is_response(status, method));
+        ensure!(challenged >= 1, "Kamailio challenged no {method} with {status}");
+        let shown = book.count(|message| {
+            message.is_request(method)
+                && message.header(answer).is_some_and(|value| value.contains("algorithm=SHA-256"))
+        });
+        ensure!(shown >= 1, "no {method} came with {answer}");
+    }
+    let told = lab.tap(End::Near).book().count(|message| message.status().is_some_and(|status| status >= 300));
+    ensure!(told == 0, "the caller heard of a challenge");
+    Ok(format!("401 of the registration and 407 of the call answered; {heard}"))
 }
 
 /// Kamailio in front, in the caller's network; the tandem that is gone; and Kamailio behind, in the callee's.
