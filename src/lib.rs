@@ -20,4 +20,5 @@ pub mod observe;
 pub mod replay;
 pub mod sip;
 pub mod slow;
+pub mod tls;
 pub mod wire;

@@ -86,8 +86,16 @@ fn strict_makes_a_warning_fail() {
 fn without_a_tandem_the_askers_say_so() {
     let path = std::env::temp_dir().join(format!("tandem-nobody-{}.sock", std::process::id()));
     let socket = path.to_str().unwrap();
-    for noun in [&["calls"][..], &["calls", "show", "x"], &["flows"], &["ports"], &["trunks"], &["drain"], &["status"]]
-    {
+    for noun in [
+        &["calls"][..],
+        &["calls", "show", "x"],
+        &["flows"],
+        &["ports"],
+        &["trunks"],
+        &["drain"],
+        &["reload"],
+        &["status"],
+    ] {
         let output = tandem(&[&["--socket", socket], noun].concat());
         assert_eq!(output.status.code(), Some(3), "{noun:?}");
         assert_eq!(

@@ -2,7 +2,11 @@
 //! names is looked for: the tests of docs/sip.md. Needs neither DPDK nor root.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
-use std::{fs, path::Path, process::Command};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::Command,
+};
 
 /// The fenced `toml` blocks of a page, each with the heading above it.
 fn configurations(page: &str) -> Vec<(String, String)> {
@@ -28,15 +32,19 @@ fn check_accepts_each_configuration_of_the_page_on_trunks() {
     let headings: Vec<&str> = found.iter().map(|(heading, _)| heading.as_str()).collect();
     let expected = [
         "A carrier",
+        "A carrier over TLS",
         "A carrier that wants an account",
         "Amazon Chime SDK Voice Connector",
         "A PBX behind NAT",
         "Kamailio in front",
     ];
     assert_eq!(headings, expected);
+    let tls = certificates();
     for (at, (heading, text)) in found.iter().enumerate() {
         // CPUs that every machine has; all else as it is shown.
         let text = text.replacen("workers = [1]\nslow = 0\n", "workers = [0]\nslow = 0\npoll = \"adaptive\"\n", 1);
+        // Certificates that are there, in place of the carrier's.
+        let text = text.replace("/etc/tandem/tls/", &format!("{}/", tls.display()));
         let path = std::env::temp_dir().join(format!("tandem-pages-{}-{at}.toml", std::process::id()));
         fs::write(&path, text).unwrap();
         let output =
@@ -46,6 +54,18 @@ fn check_accepts_each_configuration_of_the_page_on_trunks() {
         assert_eq!(output.status.code(), Some(0), "{heading}");
         fs::remove_file(path).unwrap();
     }
+    fs::remove_dir_all(tls).unwrap();
+}
+
+/// A folder with the files that the page names under `/etc/tandem/tls`.
+fn certificates() -> PathBuf {
+    let folder = std::env::temp_dir().join(format!("tandem-pages-{}-tls", std::process::id()));
+    fs::create_dir_all(&folder).unwrap();
+    let own = rcgen::generate_simple_self_signed(["sbc.example.com".to_owned()]).unwrap();
+    fs::write(folder.join("tandem.pem"), own.cert.pem()).unwrap();
+    fs::write(folder.join("carrier-ca.pem"), own.cert.pem()).unwrap();
+    fs::write(folder.join("tandem.key"), own.signing_key.serialize_pem()).unwrap();
+    folder
 }
 
 fn root() -> &'static Path {

@@ -52,6 +52,16 @@ pub const SIP_CONNECTION_IDLE: Duration = Duration::from_secs(30 * 60);
 pub const SIP_FIRST_MESSAGE: Duration = Duration::from_secs(32);
 /// A SIP connection that is not made by then is given up.
 pub const SIP_CONNECT: Duration = Duration::from_secs(5);
+/// A SIP connection over TLS whose handshake is not done by then, counted from its beginning, is closed.
+pub const SIP_TLS_HANDSHAKE: Duration = Duration::from_secs(8);
+/// Handshakes of strangers under way at once: one costs the slow path about a millisecond when it comes to its end.
+pub const SIP_TLS_HANDSHAKES_OF_STRANGERS: usize = 64;
+/// Handshakes of strangers begun per second: a tenth of the slow path's time at most.
+pub const SIP_TLS_HANDSHAKES_PER_SECOND: u32 = 100;
+/// Bytes that one SIP connection over TLS may hold encrypted, besides what waits to be encrypted.
+pub const SIP_TLS_BUFFER_BYTES: usize = 64 * 1024;
+/// A file with certificates or a key: some thousand roots.
+pub const TLS_FILE_BYTES: u64 = 8 << 20;
 /// What a peer's TCP has not acknowledged for this long was sent to nobody.
 pub const SIP_UNACKNOWLEDGED: Duration = Duration::from_secs(32);
 /// A SIP connection whose framing is lost stays this long for the answer that says so.

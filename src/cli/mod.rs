@@ -13,6 +13,7 @@ pub mod flows;
 pub mod man;
 pub mod plan;
 pub mod ports;
+pub mod reload;
 pub mod replay;
 pub mod route;
 pub mod run;
@@ -78,6 +79,7 @@ pub enum Command {
     Ports(ports::Ports),
     Trunks(trunks::Trunks),
     Drain(drain::Drain),
+    Reload(reload::Reload),
     Replay(replay::Replay),
     Route(route::Route),
     Status(status::Status),
@@ -145,6 +147,7 @@ pub fn execute(arguments: &Arguments) -> Result<ExitCode, CliError> {
         Command::Ports(ports) => ports.execute(&client, json)?,
         Command::Trunks(trunks) => trunks.execute(&client, json)?,
         Command::Drain(drain) => drain.execute(&client, json)?,
+        Command::Reload(reload) => reload.execute(&client, json)?,
         Command::Replay(replay) => replay.execute(json)?,
         Command::Route(route) => route.execute(json)?,
         Command::Status(status) => status.execute(&client, json)?,

@@ -7,7 +7,8 @@ use crate::{
     base::ids::{SessionId, Side},
     control::{LegReport, Local, SessionReport, StreamReport},
     observe::admin::{
-        self, CallDetail, CallRow, CallState, DrainState, FlowKind, FlowRow, LegDetail, Listing, Named, PortRow,
+        self, CallDetail, CallRow, CallState, CertificateRow, DrainState, FlowKind, FlowRow, LegDetail, Listing, Named,
+        PortRow,
     },
 };
 
@@ -191,6 +192,17 @@ edge dropped:
         ports::listing(&ports, true),
         format!("{table}\nedge the driver says:\n            12  pps_allowance_exceeded\n")
     );
+}
+
+#[test]
+fn a_reload_tells_until_when_each_certificate_is_valid() {
+    let row = |file: &str, expires_unix_s| CertificateRow { file: file.into(), expires_unix_s };
+    // 2001-09-09T01:46:40Z is 10⁹ s after 1970.
+    let rows = vec![row("/etc/tandem/tls/a.pem", 1_000_000_000), row("b.pem", 2_000_000_000)];
+    let told = reload::text(&Listing { total: 2, rows });
+    let expected = "loaded /etc/tandem/tls/a.pem, valid until 2001-09-09\nloaded b.pem, valid until 2033-05-18\n";
+    assert_eq!(told, expected);
+    assert_eq!(reload::text(&Listing { total: 0, rows: Vec::new() }), "nothing to load: no listener has TLS\n");
 }
 
 #[test]

@@ -194,8 +194,12 @@ pub const KEYS: &[Key] = &[
     required("sip", Kind::Table, "signalling"),
     required("sip.listen", Kind::Tables { min: 1, max: 64 }, "where SIP is heard"),
     required("sip.listen.address", TEXT, "name of an `[[address]]`"),
-    key("sip.listen.port", PORT, "5060", "UDP and TCP port"),
-    key("sip.listen.transports", Kind::List { of: &Kind::OneOf(&["udp", "tcp"]), min: 1, max: 2 }, "[\"udp\", \"tcp\"]", "transports heard there"),
+    key("sip.listen.port", PORT, "5060; 5061 for tls", "port of all its transports"),
+    key("sip.listen.transports", Kind::List { of: &Kind::OneOf(&["udp", "tcp", "tls"]), min: 1, max: 3 }, "[\"udp\", \"tcp\"]", "transports heard there"),
+    key("sip.tls", Kind::Table, "none", "what tandem shows of itself over TLS; needed where sip.listen has tls"),
+    required("sip.tls.certificate", Kind::Path, "PEM: its certificate, then those between it and a root"),
+    required("sip.tls.key", Kind::Path, "PEM: the private key of that certificate"),
+    key("sip.tls.min_version", Kind::OneOf(&["1.2", "1.3"]), "\"1.2\"", "oldest version of TLS that is spoken"),
     key("sip.unknown_caller", Kind::OneOf(&["reject", "silent"]), "\"reject\"", "what a caller that is no trunk gets: 403, or no answer"),
     key("sip.t1_ms", Kind::Integer { min: 50, max: 5_000 }, "500", "RFC 3261 T1, the estimate of the round-trip time"),
     key("sip.ring_s", Kind::Integer { min: 1, max: 3_600 }, "120", "an INVITE without final answer for so long goes to the next destination, or gets 408"),
@@ -274,6 +278,13 @@ pub const KEYS: &[Key] = &[
     key("trunk.headers.pass", SOME_NAMES, "[]", "cross to and from it too, besides those that usually do"),
     key("trunk.headers.drop", SOME_NAMES, "[]", "cross neither to nor from it; wins over any pass"),
     key("trunk.reliable_provisionals", Kind::OneOf(&["off", "accept", "require"]), "\"accept\"", "provisional responses that are acknowledged (100rel, RFC 3262): never, where the peer supports it, or always"),
+    key("trunk.tls", Kind::Table, "defaults", "what the peers of this trunk show over TLS, and what they are shown"),
+    key("trunk.tls.ca", Kind::Path, "those of this machine", "PEM: the roots that its certificates come from"),
+    key("trunk.tls.server_name", TEXT, "the destination's host", "what the certificates of its destinations must name"),
+    key("trunk.tls.peer_names", SOME_NAMES, "[]", "calls from it come over TLS alone, with a certificate that names one of these (RFC 5922)"),
+    key("trunk.tls.wildcards", Kind::Boolean, "false", "whether *.example.com in its certificates names hosts of example.com, which RFC 5922 forbids"),
+    key("trunk.tls.certificate", Kind::Path, "that of sip.tls", "PEM: shown to destinations that ask for one"),
+    key("trunk.tls.key", Kind::Path, "that of sip.tls", "PEM: its private key"),
     key("trunk.session_timer", Kind::OneOf(&["off", "accept", "request"]), "as sip.session_timer.mode", "session timers with this trunk"),
 
     key("route", Kind::Tables { min: 0, max: 65_536 }, "none", "dial plan: the longest prefix of the called number wins"),
@@ -336,6 +347,11 @@ mod tests {
             .routes
             .push(KernelRoute { to: "0.0.0.0/0".parse().unwrap(), via: "198.51.100.1".parse().unwrap() });
         config.cdr = Cdr { file: None };
+        config.sip.tls = Some(crate::config::Tls {
+            certificate: "c".into(),
+            key: "k".into(),
+            min_version: crate::config::TlsVersion::Tls12,
+        });
         config.trunks[0].health = Some(crate::config::TrunkHealth::default());
         config.trunks[0].auth = Some(Default::default());
         let register = "registrar = \"sip:192.0.2.1\"\naor = \"sip:1@example.com\"";
@@ -363,6 +379,9 @@ mod tests {
             [media]
             [[sip.listen]]
             address = "a"
+            [sip.tls]
+            certificate = "c"
+            key = "k"
             [[trunk]]
             name = "t"
             address = "a"

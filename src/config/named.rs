@@ -1,13 +1,14 @@
-//! Where calls to a trunk go, if the host is a name: `sip:HOST[:PORT][;transport=udp|tcp]`. RFC 3263 says what is asked of
+//! Where calls to a trunk go, if the host is a name: `sip:HOST[:PORT][;transport=udp|tcp|tls]` or
+//! `sips:HOST[:PORT]`. RFC 3263 says what is asked of
 //! the DNS for it; nothing here asks.
 
-use super::SipTransport;
+use super::{SipTransport, destination};
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct NamedDestination {
     /// In lower case, without a dot at its end.
     pub host: String,
-    /// None: that of the SRV records, or 5060.
+    /// None: that of the SRV records, or the transport's own.
     pub port: Option<u16>,
     /// None: that of the NAPTR or SRV records, or UDP.
     pub transport: Option<SipTransport>,
@@ -16,10 +17,7 @@ pub struct NamedDestination {
 impl NamedDestination {
     /// None: it is none, perhaps an address.
     pub fn parse(text: &str) -> Option<NamedDestination> {
-        let (scheme, rest) = text.split_at_checked(4)?;
-        if !scheme.eq_ignore_ascii_case("sip:") {
-            return None;
-        }
+        let (secure, rest) = destination::scheme(text)?;
         let (host_port, parameters) = rest.split_once(';').map_or((rest, None), |(host, rest)| (host, Some(rest)));
         let (host, port) = host_port.split_once(':').map_or((host_port, None), |(host, port)| (host, Some(port)));
         let port = match port {
@@ -29,12 +27,7 @@ impl NamedDestination {
             }
             Some(_) => return None,
         };
-        let transport = match parameters.map(str::to_ascii_lowercase).as_deref() {
-            None => None,
-            Some("transport=udp") => Some(SipTransport::Udp),
-            Some("transport=tcp") => Some(SipTransport::Tcp),
-            Some(_) => return None,
-        };
+        let transport = destination::transport(secure, parameters).ok()?;
         let host = host.strip_suffix('.').unwrap_or(host).to_ascii_lowercase();
         is_host_name(&host).then_some(NamedDestination { host, port, transport })
     }
@@ -64,11 +57,14 @@ mod tests {
         assert_eq!(NamedDestination::parse("SIP:gw:5080"), named("gw", Some(5080), None));
         let tcp = Some(SipTransport::Tcp);
         assert_eq!(NamedDestination::parse("sip:gw.example.com;Transport=TCP"), named("gw.example.com", None, tcp));
+        let tls = Some(SipTransport::Tls);
+        assert_eq!(NamedDestination::parse("sip:gw.example.com;transport=tls"), named("gw.example.com", None, tls));
+        assert_eq!(NamedDestination::parse("sips:gw.example.com:5081"), named("gw.example.com", Some(5081), tls));
         for text in [
             "sip:192.0.2.1",
             "sip:[2001:db8::1]",
             "sip:alice@gw.example.com",
-            "sips:gw.example.com",
+            "sips:gw.example.com;transport=udp",
             "sip:gw.example.com:0",
             "sip:gw.example.com:x",
             "sip:gw.example.com;lr",

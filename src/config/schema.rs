@@ -37,11 +37,15 @@ pub use session_timer::{SessionTimer, SessionTimerMode};
 mod auth;
 mod overload;
 mod register;
+mod tls;
+mod transport;
 mod trunk;
 
 pub use auth::{Secret, TrunkAuth};
 pub use overload::Overload;
 pub use register::TrunkRegister;
+pub use tls::{Tls, TlsVersion, TrunkTls};
+pub use transport::SipTransport;
 pub use trunk::{Alive, Policy, TrunkDestination, TrunkHealth, TrunkLimits};
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -289,6 +293,9 @@ pub struct Sip {
     /// DNS servers for destinations that are host names; none: those of this machine.
     #[serde(default)]
     pub dns: Vec<SocketAddr>,
+    /// What tandem shows of itself over TLS; needed where `listen` has `tls`.
+    #[serde(default)]
+    pub tls: Option<Tls>,
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -296,21 +303,17 @@ pub struct Sip {
 pub struct SipListen {
     /// Name of an `[[address]]`.
     pub address: String,
-    #[serde(default = "default_sip_port")]
-    pub port: u16,
+    /// Absent: that of each transport.
+    #[serde(default)]
+    pub port: Option<u16>,
     #[serde(default = "default_transports")]
     pub transports: Vec<SipTransport>,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum SipTransport {
-    Udp,
-    Tcp,
-}
-
-fn default_sip_port() -> u16 {
-    5060
+impl SipListen {
+    pub fn port_of(&self, transport: SipTransport) -> u16 {
+        self.port.unwrap_or(transport.default_port())
+    }
 }
 
 fn default_transports() -> Vec<SipTransport> {
@@ -358,7 +361,8 @@ pub struct Trunk {
     /// G.711 codecs this trunk is offered, in order of preference.
     #[serde(default = "default_codecs")]
     pub codecs: Vec<Codec>,
-    /// Where calls to this trunk go: `sip:host[:port][;transport=tcp]`, the host an IP address or a name (RFC 3263).
+    /// Where calls to this trunk go: `sip:host[:port][;transport=tcp]` or `sips:host[:port]`, the host an IP address or a
+    /// name (RFC 3263).
     #[serde(default)]
     pub destinations: Vec<TrunkDestination>,
     /// Which of them is tried first.
@@ -390,6 +394,8 @@ pub struct Trunk {
     /// Absent: `sip.session_timer.mode`.
     #[serde(default)]
     pub session_timer: Option<SessionTimerMode>,
+    #[serde(default)]
+    pub tls: TrunkTls,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]

@@ -2,6 +2,7 @@
 
 mod account;
 mod dialplan;
+mod tls;
 
 use std::path::Path;
 
@@ -383,7 +384,7 @@ fn trunks_and_routes() {
         &[("sip:198.51.100.1", "sip:gw..example.net")],
         &[
             "t.toml:30:17: error: trunk[left].destinations[1]: found \"sip:gw..example.net\": \"gw..example.net\" is no IP \
-           address; allowed: sip:HOST[:PORT][;transport=udp|tcp], the host an IP address (IPv6 in brackets) or a name",
+           address; allowed: sip:HOST[:PORT][;transport=udp|tcp|tls] or sips:HOST[:PORT], the host an IP address (IPv6 in brackets) or a name",
         ],
     );
     expect(&[("sip:198.51.100.1", "sip:gw.example.net")], &[]);

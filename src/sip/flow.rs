@@ -36,7 +36,7 @@ impl Local {
             for &transport in &listen.transports {
                 locals.push(Local {
                     name: address.name.clone(),
-                    bind: SocketAddr::new(address.local, listen.port),
+                    bind: SocketAddr::new(address.local, listen.port_of(transport)),
                     told: address.advertise.unwrap_or(address.local),
                     transport,
                 });
@@ -57,14 +57,14 @@ pub struct Flow {
     pub local: ListenerId,
     pub transport: SipTransport,
     pub remote: SocketAddr,
-    /// The connection it came on or must go back on. None on a message to send over TCP: any connection to `remote`,
+    /// The connection it came on or must go back on. None on a message to send over a stream: any connection to `remote`,
     /// or a new one.
     pub connection: Option<ConnectionId>,
 }
 
 impl Flow {
     pub fn reliable(&self) -> bool {
-        self.transport == SipTransport::Tcp
+        self.transport.is_stream()
     }
 }
 

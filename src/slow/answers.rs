@@ -5,10 +5,13 @@ use std::{
     time::Duration,
 };
 
-use super::round::drain;
+use super::{
+    round::{drain, reload},
+    sockets::Sockets,
+};
 use crate::{
     base::{Time, clock::Monotonic, ids::Side},
-    config::{Config, SipTransport},
+    config::Config,
     control::{
         MediaControl, SessionReport,
         engine::{Engine, FlowView},
@@ -22,8 +25,8 @@ use crate::{
     observe::{
         Health,
         admin::{
-            AdminRequest, AdminResponse, Answer, BanRow, CallDetail, CallRow, CallState, DestinationRow, DrainState,
-            FlowKind, FlowRow, LegDetail, Listing, MAX_ROWS, Named, PortRow, RegistrationRow, Status, TrunkRow,
+            AdminRequest, AdminResponse, Answer, BanRow, CallDetail, CallRow, CallState, CertificateRow, DestinationRow,
+            DrainState, FlowKind, FlowRow, LegDetail, Listing, MAX_ROWS, Named, PortRow, RegistrationRow, Status, TrunkRow,
         },
     },
     sip::{
@@ -31,6 +34,7 @@ use crate::{
         endpoint::{BanSummary, CallId, Endpoint},
         trunk::{DestinationView, TrunkView},
     },
+    tls::OwnCertificate,
 };
 
 /// What is known of the ports.
@@ -46,6 +50,7 @@ pub struct View<'a> {
     pub clock: Monotonic,
     pub endpoint: &'a mut Endpoint,
     pub engine: &'a mut Engine,
+    pub sockets: &'a mut Sockets,
     pub files: &'a PortFiles,
     pub config: &'a Config,
     pub health: &'a Health,
@@ -101,6 +106,10 @@ pub fn answer(view: &mut View<'_>, request: AdminRequest) -> AdminResponse {
             *view.drain_until = Some(until);
             Ok(Answer::Drain(DrainState { calls: view.endpoint.in_progress() as u64, deadline_s }))
         }
+        AdminRequest::TlsReload {} => match reload(view.sockets, view.config) {
+            Ok(own) => Ok(Answer::Certificates(certificates(&own))),
+            Err(e) => Err(format!("the certificates from before stay in use: {e}")),
+        },
         AdminRequest::Status {} => Ok(Answer::Status(Status {
             node: view.config.node.name.clone(),
             version: env!("TANDEM_VERSION").to_owned(),
@@ -134,6 +143,11 @@ fn ban_row(ban: &BanSummary) -> BanRow {
         until_unix_ms: ban.until_ms,
         hits: ban.hits,
     }
+}
+
+fn certificates(own: &[OwnCertificate]) -> Listing<CertificateRow> {
+    let row = |one: &OwnCertificate| CertificateRow { file: one.file.clone(), expires_unix_s: one.expires_unix_s };
+    Listing { total: own.len() as u64, rows: own.iter().map(row).collect() }
 }
 
 fn report(view: &View<'_>, call: &CallSummary) -> Option<SessionReport> {
@@ -173,7 +187,7 @@ fn call_detail(view: &View<'_>, id: CallId) -> Result<Answer, String> {
             call_id: Some(leg.call_id.clone()),
             remote_uri: Some(leg.remote_target.clone()),
             remote: Some(leg.source),
-            transport: Some(transport(leg.transport).to_owned()),
+            transport: Some(leg.transport.word().to_owned()),
             local_media: session.and_then(|s| view.engine.local(s, side)),
             remote_rtp: session.and_then(|s| view.engine.signalled(s, side)),
             on_hold: session.is_some_and(|s| view.engine.is_held(s)),
@@ -181,13 +195,6 @@ fn call_detail(view: &View<'_>, id: CallId) -> Result<Answer, String> {
     }
     let media = report(view, &detail.summary);
     Ok(Answer::Call(Box::new(CallDetail { call: call_row(view, &detail.summary), legs, media })))
-}
-
-fn transport(transport: SipTransport) -> &'static str {
-    match transport {
-        SipTransport::Udp => "udp",
-        SipTransport::Tcp => "tcp",
-    }
 }
 
 fn hang_up(view: &mut View<'_>, id: CallId) -> Result<Answer, String> {

@@ -31,7 +31,7 @@ use crate::{
         limits::{CANDIDATES_QUEUED, MAX_NEXT_HOPS},
     },
     codec::Kernel,
-    config::{Config, Destination, NamedDestination},
+    config::{Config, Destination, NamedDestination, SipTransport},
     control::engine::Engine,
     fast::{Shared, Worker, worker::PortFacts},
     flow::{FlowTable, counters::WorkerCounters, event::Events},
@@ -43,6 +43,7 @@ use crate::{
     },
     observe::{CdrWriter, Health, HttpServer, Registry, admin::AdminServer, metrics::CallMetrics},
     sip::endpoint::{Endpoint, Seed},
+    tls::Credentials,
 };
 
 /// Runs the appliance until it is told to end and its calls have ended.
@@ -56,6 +57,7 @@ pub fn run(config: Config) -> anyhow::Result<()> {
     let cdr = config.cdr.file.as_deref().map(CdrWriter::start).transpose()?;
     let poll = Poll::new().context("cannot make a poll instance")?;
     let resolver = open_resolver(&config, &poll)?;
+    let credentials = Credentials::load(&config)?;
 
     let Opened { workers, slow: slow_io, ports, meters, launcher, .. } = dpdk::open(&config)?;
     let table = flow_table(&config, &launcher)?;
@@ -66,7 +68,8 @@ pub fn run(config: Config) -> anyhow::Result<()> {
     let now = clock.now();
     let endpoint = Endpoint::new(config.clone(), seed()?, now, epoch_ms());
     let listeners: Vec<_> = endpoint.locals().iter().map(|l| (l.bind, l.transport)).collect();
-    let sockets = Sockets::open(listeners, trunk_peers(&config), poll.registry(), TOKEN_SIP)?;
+    let mut sockets = Sockets::open(listeners, trunk_peers(&config), poll.registry(), TOKEN_SIP)?;
+    sockets.arm(credentials);
 
     let events: Vec<Arc<Events>> = workers.iter().map(|_| Arc::new(Events::new(CANDIDATES_QUEUED))).collect();
     let counters: Vec<WorkerCounters> = workers.iter().map(|io| WorkerCounters::new(io.ports())).collect();
@@ -178,7 +181,7 @@ fn launch(
     // Where we listen, and where trunks do: answers on connections that we opened come from there.
     let destinations = config.trunks.iter().flat_map(|t| &t.destinations);
     let mut sip_ports: Vec<u16> = destinations.filter_map(|d| port_of(&d.uri)).collect();
-    sip_ports.extend(config.sip.listen.iter().map(|l| l.port));
+    sip_ports.extend(config.sip.listen.iter().flat_map(|l| l.transports.iter().map(|t| l.port_of(*t))));
     sip_ports.sort_unstable();
     sip_ports.dedup();
     let mut running = Vec::with_capacity(workers.len());
@@ -203,7 +206,8 @@ fn launch(
 /// Where a destination listens, as far as the configuration says. What SRV records say comes too late for the workers:
 /// answers from another port share the rate of other punted packets.
 fn port_of(uri: &str) -> Option<u16> {
-    let named = || NamedDestination::parse(uri).map(|named| named.port.unwrap_or(5060));
+    let usual = |named: NamedDestination| named.transport.unwrap_or(SipTransport::Udp).default_port();
+    let named = || NamedDestination::parse(uri).map(|named| named.port.unwrap_or(usual(named)));
     uri.parse::<Destination>().ok().map(|to| to.addr.port()).or_else(named)
 }
 

@@ -6,7 +6,10 @@ use std::{
     time::Duration,
 };
 
-use super::{round::KernelCounters, sockets::SocketCounters};
+use super::{
+    round::KernelCounters,
+    sockets::{Handshake, SocketCounters},
+};
 use crate::{
     config::Config,
     control::engine::EngineCounters,
@@ -25,6 +28,7 @@ use crate::{
         guard::{GuardCounters, Offence},
         trunk::{Direction, TrunkView},
     },
+    tls::OwnCertificate,
 };
 
 /// The slow path's figures at one moment.
@@ -44,6 +48,7 @@ pub struct Snapshot {
     pub spare_ports: usize,
     pub spare_entries: usize,
     pub sockets: SocketCounters,
+    pub certificates: Vec<OwnCertificate>,
     pub connections: usize,
     pub kernel: KernelCounters,
     pub clients: usize,
@@ -184,6 +189,7 @@ impl SlowMeters {
             ("malformed", malformed),
             ("connection_limit", s.sockets.connections_refused),
             ("connection_banned", s.sockets.connections_banned),
+            ("handshake_limit", s.sockets.handshakes_refused),
             ("banned", s.guard.banned),
             ("source_limit", s.guard.source_limit),
             ("strangers_limit", s.guard.strangers_limit),
@@ -194,6 +200,15 @@ impl SlowMeters {
         }
         for (offence, count) in Offence::ALL.iter().zip(s.guard.bans) {
             sink.count(&f::SIP_BANS_IMPOSED, &[("offence", offence.as_str())], count);
+        }
+        for (direction, results) in ["in", "out"].into_iter().zip(s.sockets.handshakes.0) {
+            for (result, count) in Handshake::ALL.iter().zip(results) {
+                sink.count(&f::TLS_HANDSHAKES, &[("direction", direction), ("result", result.as_str())], count);
+            }
+        }
+        for certificate in &s.certificates {
+            let file = certificate.file.display().to_string();
+            sink.gauge(&f::TLS_CERTIFICATE_EXPIRY, &[("file", &file)], certificate.expires_unix_s as f64);
         }
         for (by, count) in [("offence", s.bans.0), ("operator", s.bans.1)] {
             sink.gauge(&f::SIP_BANS, &[("by", by)], count as f64);

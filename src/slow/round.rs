@@ -32,6 +32,7 @@ use crate::{
         names::{self, Query},
         trunk::TrunkView,
     },
+    tls::{Credentials, OwnCertificate, TlsError},
 };
 
 pub const TOKEN_SIGNALS: usize = 0;
@@ -306,6 +307,8 @@ impl Round {
                 if let Some(cdr) = &self.cdr {
                     cdr.reopen();
                 }
+                // Whatever comes of it is in the log.
+                let _ = reload(&mut self.sources.sockets, &self.config);
                 continue;
             }
             if self.drain_until.is_some() {
@@ -322,8 +325,9 @@ impl Round {
 
     fn answer_admin(&mut self, now: Time) {
         let Self { endpoint, engine, files, config, health, drain_until, sources, clock, .. } = self;
-        sources.admin.poll(now, &mut |request| {
-            let mut view = View { now, clock: *clock, endpoint, engine, files, config, health, drain_until };
+        let Sources { admin, sockets, .. } = sources;
+        admin.poll(now, &mut |request| {
+            let mut view = View { now, clock: *clock, endpoint, engine, sockets, files, config, health, drain_until };
             answers::answer(&mut view, request)
         });
     }
@@ -404,7 +408,8 @@ impl Round {
 
     fn send(&mut self, now: Time, flow: Flow, bytes: &[u8]) {
         let mut received = Vec::new();
-        self.sources.sockets.send(now, flow, bytes, &mut |r| received.push(r));
+        let Self { sources, endpoint, .. } = self;
+        sources.sockets.send(now, flow, bytes, endpoint, &mut |r| received.push(r));
         self.take(now, received);
     }
 
@@ -424,6 +429,7 @@ impl Round {
             spare_ports: self.engine.spare_ports(),
             spare_entries: self.engine.spare_entries(),
             sockets: self.sources.sockets.counters,
+            certificates: self.sources.sockets.credentials().map(|tls| tls.own().to_vec()).unwrap_or_default(),
             connections: self.sources.sockets.connections(),
             kernel: self.counters,
             clients,
@@ -443,6 +449,22 @@ impl Round {
             return silent || now.since(since) >= LAST_WORDS;
         }
         self.end_at.is_some_and(|at| now >= at)
+    }
+}
+
+/// Reads the certificates and keys again. What is wrong with them leaves those that are in use; connections go on.
+pub fn reload(sockets: &mut Sockets, config: &Config) -> Result<Vec<OwnCertificate>, TlsError> {
+    match Credentials::load(config) {
+        Ok(credentials) => {
+            let own = credentials.as_ref().map(|tls| tls.own().to_vec()).unwrap_or_default();
+            sockets.arm(credentials);
+            tracing::info!(certificates = own.len(), "certificates are loaded anew");
+            Ok(own)
+        }
+        Err(e) => {
+            tracing::error!("certificates are not loaded anew, those from before stay in use: {e}");
+            Err(e)
+        }
     }
 }
 

@@ -1,16 +1,20 @@
-//! The SIP sockets: UDP and TCP listeners on the configured addresses, TCP connections in both directions. Runs on the
+//! The SIP sockets: listeners on the configured addresses, connections over TCP and TLS in both directions. Runs on the
 //! slow-path thread inside its poll loop; never blocks.
 //!
 //! - `admission`: which peers may connect, and how often.
 //! - `connection`: bytes in and out of one connection.
 //! - `kernel`: how sockets are made.
+//! - `secure`: TLS over one connection.
+//! - `handshakes`: whose certificate it is to be, how many at once, and how they ended.
 //!
 //! Always holds: what is buffered for a connection is bounded, connections are bounded by source and in all, and one
 //! peer that does not read, does not speak or does not answer costs itself its connection and nobody anything else.
 
 mod admission;
 mod connection;
+mod handshakes;
 mod kernel;
+mod secure;
 #[cfg(test)]
 mod tests;
 
@@ -27,15 +31,19 @@ use mio::{
     net::{TcpListener, TcpStream, UdpSocket},
 };
 
-pub use self::admission::trunk_peers;
+pub use self::{
+    admission::trunk_peers,
+    secure::{Handshake, Handshakes},
+};
 use self::{
     admission::{Admission, Source},
     connection::{Connection, Turn},
+    secure::Session,
 };
 use crate::{
     base::{
         Time,
-        limits::{SIP_CONNECTIONS, SIP_MESSAGE_BYTES},
+        limits::{SIP_CONNECTIONS, SIP_MESSAGE_BYTES, SIP_TLS_HANDSHAKES_PER_SECOND},
     },
     config::SipTransport,
     sip::{
@@ -43,6 +51,7 @@ use crate::{
         guard::Gate,
         message::{Malformed, Message},
     },
+    tls::Credentials,
 };
 
 /// Datagrams taken from one socket before the others get their turn.
@@ -71,7 +80,8 @@ pub enum SocketError {
 
 enum Listener {
     Udp(UdpSocket),
-    Tcp(TcpListener),
+    /// TCP, with or without TLS over it.
+    Stream(TcpListener, SipTransport),
 }
 
 /// Figures for the metrics.
@@ -86,6 +96,9 @@ pub struct SocketCounters {
     pub connections_banned: u64,
     pub connections_opened: u64,
     pub connections_lost: u64,
+    pub handshakes: Handshakes,
+    /// Strangers for whom there was no handshake left.
+    pub handshakes_refused: u64,
 }
 
 struct Listening {
@@ -100,6 +113,10 @@ pub struct Sockets {
     registry: Registry,
     listeners: Vec<Listening>,
     admission: Admission,
+    /// None: no TLS.
+    credentials: Option<Credentials>,
+    /// Handshakes of strangers that may begin before the next sweep.
+    handshakes_left: u32,
     connections: HashMap<Token, Connection>,
     by_id: HashMap<ConnectionId, Token>,
     /// The connection to reuse towards a remote, by the listener whose address it goes out from.
@@ -124,6 +141,8 @@ impl Sockets {
             registry: registry.try_clone().map_err(SocketError::Poll)?,
             listeners: Vec::new(),
             admission: Admission::new(trunks),
+            credentials: None,
+            handshakes_left: SIP_TLS_HANDSHAKES_PER_SECOND,
             connections: HashMap::new(),
             by_id: HashMap::new(),
             by_remote: HashMap::new(),
@@ -138,12 +157,21 @@ impl Sockets {
                 kernel::bind(at, transport).map_err(|source| SocketError::Bind { transport, at, source })?;
             match &mut socket {
                 Listener::Udp(s) => registry.register(s, token, Interest::READABLE),
-                Listener::Tcp(s) => registry.register(s, token, Interest::READABLE),
+                Listener::Stream(s, _) => registry.register(s, token, Interest::READABLE),
             }
             .map_err(SocketError::Poll)?;
             sockets.listeners.push(Listening { token, at, socket, starved: false });
         }
         Ok(sockets)
+    }
+
+    /// What TLS is done with from here on; connections that are there go on as they are.
+    pub fn arm(&mut self, credentials: Option<Credentials>) {
+        self.credentials = credentials;
+    }
+
+    pub fn credentials(&self) -> Option<&Credentials> {
+        self.credentials.as_ref()
     }
 
     /// Never handed out twice: an event for a connection that is gone finds nobody.
@@ -161,16 +189,18 @@ impl Sockets {
         if let Some(index) = self.listeners.iter().position(|l| l.token == token) {
             return match &self.listeners[index].socket {
                 Listener::Udp(_) => self.datagrams(now, index, gate, sink),
-                Listener::Tcp(_) => !self.listeners[index].starved && self.accept(now, index, gate),
+                Listener::Stream(..) => !self.listeners[index].starved && self.accept(now, index, gate),
             };
         }
         let Some(connection) = self.connections.get_mut(&token) else { return false };
         let turn = connection.turn(now, &mut self.buffer, sink);
-        if connection.is_lost() {
+        let lost = connection.is_lost();
+        self.note_handshake(token);
+        if lost {
             self.unlist(token);
         }
         if turn == Turn::Dead {
-            self.close(token, sink);
+            self.close(now, token, sink);
         }
         turn == Turn::More
     }
@@ -228,7 +258,8 @@ impl Sockets {
     fn accept(&mut self, now: Time, index: usize, gate: &mut dyn Gate) -> bool {
         for _ in 0..ACCEPTS_AT_ONCE {
             let listening = &mut self.listeners[index];
-            let Listener::Tcp(listener) = &listening.socket else { return false };
+            let Listener::Stream(listener, transport) = &listening.socket else { return false };
+            let transport = *transport;
             match listener.accept() {
                 Ok((stream, remote)) => {
                     listening.starved = false;
@@ -236,7 +267,8 @@ impl Sockets {
                         self.counters.connections_banned += 1;
                         continue;
                     }
-                    let taken = self.take_in(now, stream, ListenerId(index as u16), kernel::unmapped(remote));
+                    let (local, remote) = (ListenerId(index as u16), kernel::unmapped(remote));
+                    let taken = self.take_in(now, stream, local, transport, remote, gate);
                     self.counters.connections_accepted += u64::from(taken);
                     self.counters.connections_refused += u64::from(!taken);
                 }
@@ -258,12 +290,25 @@ impl Sockets {
         true
     }
 
-    fn take_in(&mut self, now: Time, stream: TcpStream, local: ListenerId, remote: SocketAddr) -> bool {
+    fn take_in(
+        &mut self,
+        now: Time,
+        stream: TcpStream,
+        local: ListenerId,
+        transport: SipTransport,
+        remote: SocketAddr,
+        gate: &mut dyn Gate,
+    ) -> bool {
         if self.connections.len() >= SIP_CONNECTIONS {
             return false;
         }
         let Some(source) = self.admission.admit(remote.ip()) else { return false };
-        let taken = self.adopt(now, stream, local, remote, Some(source)).is_some();
+        let flow = Flow { local, transport, remote, connection: None };
+        let taken = match transport {
+            SipTransport::Tls => self.answer_handshake(source, flow, gate).map(Some),
+            _ => Some(None),
+        };
+        let taken = taken.is_some_and(|tls| self.adopt(now, stream, tls, flow, Some(source)).is_some());
         if !taken {
             self.admission.release(source);
         }
@@ -274,18 +319,18 @@ impl Sockets {
         &mut self,
         now: Time,
         mut stream: TcpStream,
-        local: ListenerId,
-        remote: SocketAddr,
+        tls: Option<Session>,
+        flow: Flow,
         source: Option<Source>,
     ) -> Option<Token> {
         let token = self.token();
         kernel::tune(&stream);
         self.registry.register(&mut stream, token, Interest::READABLE | Interest::WRITABLE).ok()?;
         let id = self.connection_id(source.is_none());
-        let flow = Flow { local, transport: SipTransport::Tcp, remote, connection: Some(id) };
+        let flow = Flow { connection: Some(id), ..flow };
         self.by_id.insert(id, token);
-        self.by_remote.insert((local, remote), token);
-        self.connections.insert(token, Connection::new(now, stream, flow, source));
+        self.by_remote.insert((flow.local, flow.remote), token);
+        self.connections.insert(token, Connection::new(now, stream, tls, flow, source));
         Some(token)
     }
 
@@ -305,9 +350,10 @@ impl Sockets {
         }
     }
 
-    fn close(&mut self, token: Token, sink: &mut dyn FnMut(Received)) {
+    fn close(&mut self, now: Time, token: Token, sink: &mut dyn FnMut(Received)) {
         self.unlist(token);
         let Some(mut connection) = self.connections.remove(&token) else { return };
+        self.end_session(now, &mut connection);
         let _ = self.registry.deregister(&mut connection.stream);
         self.counters.connections_lost += 1;
         if let Some(source) = connection.source {
@@ -319,12 +365,12 @@ impl Sockets {
         connection.flows().for_each(|flow| sink(Received::Lost(flow)));
     }
 
-    /// Sends `bytes` along `flow`. Over TCP: on its connection; where it names none, on one to the same remote or on a
+    /// Sends `bytes` along `flow`. Over a stream: on its connection; where it names none, on one to the same remote or on a
     /// new one. What surely does not arrive comes back as `Lost`.
-    pub fn send(&mut self, now: Time, flow: Flow, bytes: &[u8], sink: &mut dyn FnMut(Received)) {
+    pub fn send(&mut self, now: Time, flow: Flow, bytes: &[u8], gate: &mut dyn Gate, sink: &mut dyn FnMut(Received)) {
         match flow.transport {
             SipTransport::Udp => self.send_datagram(flow, bytes, sink),
-            SipTransport::Tcp => self.send_on_stream(now, flow, bytes, sink),
+            SipTransport::Tcp | SipTransport::Tls => self.send_on_stream(now, flow, bytes, gate, sink),
         }
     }
 
@@ -353,13 +399,20 @@ impl Sockets {
         }
     }
 
-    fn send_on_stream(&mut self, now: Time, flow: Flow, bytes: &[u8], sink: &mut dyn FnMut(Received)) {
+    fn send_on_stream(
+        &mut self,
+        now: Time,
+        flow: Flow,
+        bytes: &[u8],
+        gate: &mut dyn Gate,
+        sink: &mut dyn FnMut(Received),
+    ) {
         let token = flow
             .connection
             .and_then(|id| self.by_id.get(&id))
-            .or_else(|| self.by_remote.get(&(flow.local, flow.remote)))
             .copied()
-            .or_else(|| self.connect(now, flow));
+            .or_else(|| self.to_reuse(flow, gate))
+            .or_else(|| self.connect(now, flow, gate));
         let Some((token, connection)) = token.and_then(|t| Some((t, self.connections.get_mut(&t)?))) else {
             return sink(Received::Lost(flow));
         };
@@ -367,18 +420,32 @@ impl Sockets {
             connection.inherit(id);
         }
         if !connection.send(now, bytes) {
-            self.close(token, sink);
+            self.close(now, token, sink);
         }
     }
 
-    fn connect(&mut self, now: Time, flow: Flow) -> Option<Token> {
+    /// RFC 5923: a connection to the same remote. Over TLS, one whose certificate was held against what is expected now.
+    fn to_reuse(&self, flow: Flow, gate: &dyn Gate) -> Option<Token> {
+        let token = self.by_remote.get(&(flow.local, flow.remote)).copied()?;
+        let connection = self.connections.get(&token)?;
+        let Some(tls) = &connection.tls else { return Some(token) };
+        let verified = connection.source.is_none() && tls.peers == gate.tls_called(flow.local, flow.remote);
+        verified.then_some(token)
+    }
+
+    fn connect(&mut self, now: Time, flow: Flow, gate: &dyn Gate) -> Option<Token> {
         // RFC 3261 §18.2.2: where a peer connected from is no place to connect to; the sender knows the other address.
         if flow.connection.is_some_and(|id| id.0 % 2 == 0) || self.connections.len() >= SIP_CONNECTIONS {
             return None;
         }
         let listening = self.listeners.get(usize::from(flow.local.0))?;
-        let stream = kernel::connect_from(listening.at, flow.remote).ok()?;
-        let token = self.adopt(now, stream, flow.local, flow.remote, None)?;
+        let at = listening.at;
+        let tls = match flow.transport {
+            SipTransport::Tls => Some(self.begin_handshake(flow, gate)?),
+            _ => None,
+        };
+        let stream = kernel::connect_from(at, flow.remote).ok()?;
+        let token = self.adopt(now, stream, tls, flow, None)?;
         self.counters.connections_opened += 1;
         Some(token)
     }
@@ -394,11 +461,12 @@ impl Sockets {
             .filter(|(_, c)| c.source.is_some() && gate.shuts_out(now, c.flow.remote.ip()))
             .map(|(token, _)| *token)
             .collect();
-        banned.into_iter().for_each(|token| self.close(token, sink));
+        banned.into_iter().for_each(|token| self.close(now, token, sink));
         self.counters.connections_banned += (before - self.connections.len()) as u64;
         let overdue: Vec<Token> =
             self.connections.iter().filter(|(_, c)| c.is_overdue(now)).map(|(token, _)| *token).collect();
-        overdue.into_iter().for_each(|token| self.close(token, sink));
+        overdue.into_iter().for_each(|token| self.close(now, token, sink));
+        self.handshakes_left = SIP_TLS_HANDSHAKES_PER_SECOND;
         for index in 0..self.listeners.len() {
             if self.listeners[index].starved {
                 self.catch_up(now, index, gate);

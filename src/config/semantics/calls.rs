@@ -63,29 +63,26 @@ fn listens(checker: &mut Checker<'_>) {
     let mut seen: HashSet<(&str, u16, SipTransport)> = HashSet::new();
     for (index, listen) in config.sip.listen.iter().enumerate() {
         checker.must_exist(at!["sip", "listen", index, "address"], &listen.address, &addresses, "address");
-        if (media.low..=media.high).contains(&listen.port) {
+        let taken = listen.transports.iter().map(|transport| listen.port_of(*transport));
+        if let Some(port) = taken.filter(|port| (media.low..=media.high).contains(port)).min() {
             checker.error(
                 at!["sip", "listen", index, "port"],
-                listen.port.to_string(),
+                port.to_string(),
                 format!("a port outside media.ports, {} to {}", media.low, media.high),
             );
         }
         for (at, transport) in listen.transports.iter().enumerate() {
-            if !seen.insert((&listen.address, listen.port, *transport)) {
+            let port = listen.port_of(*transport);
+            // TLS is heard over TCP: the two share its ports.
+            let over = if transport.is_stream() { SipTransport::Tcp } else { SipTransport::Udp };
+            if !seen.insert((&listen.address, port, over)) {
                 checker.error(
                     at!["sip", "listen", index, "transports", at],
-                    format!("{} on {:?} port {} again", word(*transport), listen.address, listen.port),
-                    "each address, port and transport once",
+                    format!("{} on {:?} port {port} again", transport.word(), listen.address),
+                    "each address, port and transport once; tcp and tls have ports of their own",
                 );
             }
         }
-    }
-}
-
-fn word(transport: SipTransport) -> &'static str {
-    match transport {
-        SipTransport::Udp => "udp",
-        SipTransport::Tcp => "tcp",
     }
 }
 
@@ -138,7 +135,7 @@ pub(super) fn destination(checker: &mut Checker<'_>, path: &[Step], trunk: &Trun
             if let Some(transport) = asked.filter(|transport| !heard.is_empty() && !heard.contains(transport))
                 && checker.whole(&["sip.listen"])
             {
-                let word = word(transport);
+                let word = transport.word();
                 let there = format!("a transport that {:?} has in sip.listen, or {word} added there", trunk.address);
                 checker.error(path, format!("{text:?}"), there);
             }
@@ -148,7 +145,7 @@ pub(super) fn destination(checker: &mut Checker<'_>, path: &[Step], trunk: &Trun
             checker.error(
                 path,
                 format!("{text:?}: {error}"),
-                "sip:HOST[:PORT][;transport=udp|tcp], the host an IP address (IPv6 in brackets) or a name",
+                "sip:HOST[:PORT][;transport=udp|tcp|tls] or sips:HOST[:PORT], the host an IP address (IPv6 in brackets) or a name",
             );
             return;
         }
@@ -161,7 +158,7 @@ pub(super) fn destination(checker: &mut Checker<'_>, path: &[Step], trunk: &Trun
         );
     }
     if !heard.is_empty() && checker.whole(&["sip.listen"]) && !heard.contains(&destination.transport) {
-        let transport = word(destination.transport);
+        let transport = destination.transport.word();
         checker.error(
             path,
             format!("{text:?}"),

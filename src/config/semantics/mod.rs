@@ -7,6 +7,7 @@ mod dialplan;
 mod machine;
 mod network;
 mod protection;
+mod tls;
 mod trunks;
 
 use std::collections::HashMap;
@@ -25,6 +26,7 @@ pub fn check(document: &Document<'_>, config: &Config, host: &Host, holes: &Hole
     network::check(&mut checker);
     calls::check(&mut checker);
     protection::check(&mut checker);
+    tls::check(&mut checker);
     dialplan::check(&mut checker);
     checker.problems
 }

@@ -1,6 +1,6 @@
 //! Requests, answers and rows, shared by both ends of the admin socket. Times are Unix milliseconds, durations seconds.
 
-use std::net::SocketAddr;
+use std::{net::SocketAddr, path::PathBuf};
 
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
@@ -63,6 +63,9 @@ pub enum AdminRequest {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         deadline_s: Option<u64>,
     },
+    /// Reads certificates and keys again.
+    #[serde(rename = "tls.reload")]
+    TlsReload {},
     #[serde(rename = "status")]
     Status {},
 }
@@ -89,6 +92,8 @@ pub enum Answer {
     Ports(Listing<PortRow>),
     Trunks(Listing<TrunkRow>),
     Drain(DrainState),
+    /// Our own, as they were loaded.
+    Certificates(Listing<CertificateRow>),
     Status(Status),
 }
 
@@ -97,6 +102,13 @@ pub enum Answer {
 pub struct Listing<T> {
     pub total: u64,
     pub rows: Vec<T>,
+}
+
+/// A certificate that tandem shows.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CertificateRow {
+    pub file: PathBuf,
+    pub expires_unix_s: i64,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -43,6 +43,8 @@ families! {
     SIP_REFUSED = Counter "tandem_sip_refused_total" ["reason"] "SIP input that opened nothing, by reason.";
     SIP_BANS = Gauge "tandem_sip_bans" ["by"] "Networks that are shut out from SIP, for offences and by the operator.";
     SIP_BANS_IMPOSED = Counter "tandem_sip_bans_imposed_total" ["offence"] "Bans that sources earned, by offence.";
+    TLS_HANDSHAKES = Counter "tandem_tls_handshakes_total" ["direction", "result"] "Handshakes of TLS on connections from peers (in) and to them (out), by result.";
+    TLS_CERTIFICATE_EXPIRY = Gauge "tandem_tls_certificate_expiry_timestamp_seconds" ["file"] "When a certificate that tandem shows expires, in seconds since 1970.";
     CALLS_ADMITTED_RATIO = Gauge "tandem_calls_admitted_ratio" [] "Of the new calls, what overload control takes: 1 is all.";
     TRUNK_CALLS = Gauge "tandem_trunk_calls" ["trunk", "direction"] "Calls in progress from (in) and to (out) a trunk.";
     TRUNK_REFUSED = Counter "tandem_trunk_refused_total" ["trunk", "direction", "limit"] "Calls that a limit of the trunk refused (in) or kept from it (out).";

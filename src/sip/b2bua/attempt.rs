@@ -141,6 +141,8 @@ fn build_invite(
     let mut from = calling_address(call, request, crossing.caller(request)?, written)?;
     from.set_tag(tag);
     let mut to = NameAddr::new(Uri::sip(target.user.as_deref(), target.host.clone(), None));
+    to.uri.scheme = target.scheme.clone();
+    let secure = target.scheme == Scheme::Sips;
     note_user(&target, &mut to.uri);
     let mut invite = Message::request(Method::Invite, target);
     let forwards = request.max_forwards().unwrap_or(70).saturating_sub(1);
@@ -153,7 +155,7 @@ fn build_invite(
     lines.push(HeaderName::To, to.to_string());
     lines.push(HeaderName::CallId, call_id.as_str());
     lines.push(HeaderName::CSeq, CSeq { seq: *seq, method: Method::Invite }.to_string());
-    lines.push(HeaderName::Contact, core.contact(destination.listener));
+    lines.push(HeaderName::Contact, core.contact(destination.listener, secure));
     core.capabilities(&destination.trunk, &mut invite);
     session_timer::ask(session_timer::policy(core, &destination.trunk), None, *min_se_s, &mut invite);
     prack::ask(core, call, &destination.trunk, &mut invite);
@@ -228,6 +230,11 @@ pub fn begin_again(core: &Core, now: Time, call: &mut Call, invite: &Message) ->
 /// The number called, at the destination.
 fn called_uri(call: &Call, asked: &Uri, destination: &Destination, written: &Written) -> Option<Uri> {
     let mut uri = Uri::parse(&destination.uri).ok()?;
+    // RFC 3261 §26.2.2: sips stays sips, which says TLS by itself.
+    if asked.scheme == Scheme::Sips {
+        uri.scheme = Scheme::Sips;
+        uri.params.remove("transport");
+    }
     uri.user = call.numbers.called.user_part(asked, &written.called);
     note_user(asked, &mut uri);
     Some(uri)

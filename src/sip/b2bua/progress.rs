@@ -234,7 +234,7 @@ fn dialog_headers(core: &Core, call: &Call, response: &mut Message) {
     if let Some(request) = call.invite_request(core) {
         headers::copy(request, response, vec![HeaderName::RecordRoute]);
     }
-    response.headers.push(HeaderName::Contact, core.contact(call.a.dialog.source.local));
+    response.headers.push(HeaderName::Contact, core.contact(call.a.dialog.source.local, call.a.dialog.is_secure()));
     core.capabilities(&call.a.trunk, response);
 }
 

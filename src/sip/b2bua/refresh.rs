@@ -64,7 +64,7 @@ fn send(core: &mut Core, turn: &Turn<'_>, call: &mut Call, side: Side) {
     let mut request = leg.dialog.request(if invite { Method::Invite } else { Method::Update });
     let seq = leg.dialog.local_seq();
     let path = core.path(&leg.dialog, &leg.trunk);
-    request.headers.push(HeaderName::Contact, core.contact(path.flow.local));
+    request.headers.push(HeaderName::Contact, core.contact(path.flow.local, leg.dialog.is_secure()));
     core.capabilities(&leg.trunk, &mut request);
     session_timer::ask(session_timer::policy(core, &leg.trunk), leg.timer.as_ref(), leg.min_se_s, &mut request);
     if let Some(offer) = offer.filter(|_| invite) {

@@ -138,7 +138,7 @@ fn send(core: &mut Core, turn: &Turn<'_>, call: &mut Call, passage: Passage, bod
     let mut request = leg.dialog.request(passage.sent.clone());
     let seq = leg.dialog.local_seq();
     let path = core.path(&leg.dialog, &leg.trunk);
-    request.headers.push(HeaderName::Contact, core.contact(path.flow.local));
+    request.headers.push(HeaderName::Contact, core.contact(path.flow.local, leg.dialog.is_secure()));
     core.capabilities(&leg.trunk, &mut request);
     if leg.state == LegState::Confirmed {
         session_timer::ask(session_timer::policy(core, &leg.trunk), leg.timer.as_ref(), leg.min_se_s, &mut request);
@@ -236,9 +236,9 @@ pub fn answer_here(
 fn complete(core: &Core, turn: &Turn<'_>, leg: &mut Leg, request: &Message, response: &mut Message) {
     let tag = request.from().ok().and_then(|from| from.tag().map(str::to_owned));
     let Some((dialog, _)) = leg.with_tag(tag.as_deref()) else { return };
-    let source = dialog.source;
+    let (source, secure) = (dialog.source, dialog.is_secure());
     dialog.refresh(request, source);
-    response.headers.push(HeaderName::Contact, core.contact(source.local));
+    response.headers.push(HeaderName::Contact, core.contact(source.local, secure));
     core.capabilities(&leg.trunk, response);
     if leg.state == LegState::Confirmed {
         session_timer::settle(session_timer::policy(core, &leg.trunk), turn.now, leg, request, response);
@@ -323,7 +323,7 @@ fn progress(core: &mut Core, turn: &Turn<'_>, call: &Call, reinvite: &Reinvite, 
         return;
     }
     let Some(mut passed) = core.response(reinvite.server, status, &phrase, leg.dialog.local_tag()) else { return };
-    passed.headers.push(HeaderName::Contact, core.contact(leg.dialog.source.local));
+    passed.headers.push(HeaderName::Contact, core.contact(leg.dialog.source.local, leg.dialog.is_secure()));
     core.respond(turn.now, reinvite.server, &passed);
 }
 

@@ -10,6 +10,7 @@ use super::{
 };
 use crate::{
     base::ids::Side,
+    config::SipTransport,
     sip::{
         dialog::Dialog,
         endpoint::{CallId, CallRecord, Cause, Core, EndedBy, Level, Output, Refusal, Turn},
@@ -31,12 +32,13 @@ pub fn incoming(core: &mut Core, turn: &mut Turn<'_>, server: ServerId, trunk: T
     let id = CallId(core.random.u64());
     core.counters.calls += 1;
     let record = begin_record(core, turn, id, trunk, &request, &choice);
-    let targets = admit(core, trunk, &request, &choice).and_then(|targets| {
+    let targets = admit(core, trunk, &request, &flow, &choice).and_then(|targets| {
         // No limit keeps an emergency call out.
         if !choice.emergency {
             limits::admit(core, turn, &record.trunk_a, Direction::In)?;
         }
-        Ok(choice::arrange(core, turn.now, targets))
+        let targets = choice::arrange(core, turn.now, targets);
+        if request.uri().is_some_and(|uri| uri.scheme == Scheme::Sips) { over_tls(targets) } else { Ok(targets) }
     });
     match targets {
         Ok(targets) => begin(core, turn, id, server, &request, flow, targets, choice.numbers, record),
@@ -86,10 +88,20 @@ fn begin_record(
 }
 
 /// RFC 3261 §8.2.2 to §8.2.3 and §16.3, then our own limits, then the dial plan.
-fn admit(core: &Core, trunk: TrunkId, request: &Message, choice: &Choice) -> Result<Vec<Destination>, Refusal> {
-    let scheme = request.uri().map(|uri| &uri.scheme);
-    if !matches!(scheme, Some(Scheme::Sip | Scheme::Tel)) {
-        // sips promises TLS on every hop, which tandem does not have.
+fn admit(
+    core: &Core,
+    trunk: TrunkId,
+    request: &Message,
+    flow: &Flow,
+    choice: &Choice,
+) -> Result<Vec<Destination>, Refusal> {
+    let understood = match request.uri().map(|uri| &uri.scheme) {
+        Some(Scheme::Sip | Scheme::Tel) => true,
+        // RFC 3261 §26.2.2: it promises TLS on every hop, and this one has broken the promise.
+        Some(Scheme::Sips) => flow.transport == SipTransport::Tls,
+        _ => false,
+    };
+    if !understood {
         return Err(Refusal::new(416, Cause::BadRequest));
     }
     let name = core.config.trunks.get(usize::from(trunk.0)).map_or("", |trunk| trunk.name.as_str());
@@ -115,6 +127,12 @@ fn admit(core: &Core, trunk: TrunkId, request: &Message, choice: &Choice) -> Res
         return Err(Refusal::new(404, Cause::NoRoute));
     }
     Ok(core.routing.destinations(&choice.to))
+}
+
+/// RFC 3261 §26.2.2: a call to a sips URI goes on over TLS, or not at all.
+fn over_tls(mut targets: Vec<Destination>) -> Result<Vec<Destination>, Refusal> {
+    targets.retain(|to| to.transport == SipTransport::Tls);
+    if targets.is_empty() { Err(Refusal::new(503, Cause::Unavailable)) } else { Ok(targets) }
 }
 
 /// RFC 3261 §8.2.2.3: what is required must be among `known`.

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::sip::{
     flow::Flow,
-    message::{BRANCH_COOKIE, CSeq, HeaderName, Message, Method, NameAddr, Uri},
+    message::{BRANCH_COOKIE, CSeq, HeaderName, Message, Method, NameAddr, Scheme, Uri},
 };
 
 #[cfg(test)]
@@ -42,6 +42,9 @@ pub struct Dialog {
     pub source: Flow,
     /// The Contact is the address of a peer behind NAT, as it sees itself: it leads nowhere.
     hidden: bool,
+    /// RFC 3261 §12.1.1: a sips URI made it, so our Contact is one and what goes elsewhere than its source goes over TLS.
+    #[serde(default)]
+    secure: bool,
 }
 
 /// RFC 3261 §12.2.2: the request's CSeq is lower than one already seen.
@@ -60,6 +63,9 @@ impl Dialog {
             None if is_rfc2543(invite) => remote.uri.clone(),
             None => return None,
         };
+        let route_set = invite.record_routes().unwrap_or_default();
+        let next = route_set.first().map_or(&remote_target, |route| &route.uri);
+        let secure = [invite.uri()?, next].iter().any(|uri| uri.scheme == Scheme::Sips);
         Some(Dialog {
             call_id: invite.call_id()?.to_owned(),
             local,
@@ -67,9 +73,10 @@ impl Dialog {
             local_seq: 0,
             remote_seq: Some(invite.cseq().ok()?.seq),
             remote_target,
-            route_set: invite.record_routes().unwrap_or_default(),
+            route_set,
             source,
             hidden: contact_is_hidden(invite),
+            secure,
         })
     }
 
@@ -79,6 +86,7 @@ impl Dialog {
             call_id: call_id.to_owned(),
             local,
             remote_target: remote.uri.clone(),
+            secure: remote.uri.scheme == Scheme::Sips,
             remote,
             local_seq: seq,
             remote_seq: None,
@@ -120,6 +128,10 @@ impl Dialog {
     pub fn next_seq(&mut self) -> u32 {
         self.local_seq += 1;
         self.local_seq
+    }
+
+    pub fn is_secure(&self) -> bool {
+        self.secure
     }
 
     pub fn local_seq(&self) -> u32 {

@@ -232,12 +232,14 @@ impl Core {
         self.locals.get(usize::from(id.0))
     }
 
-    /// RFC 3261 §8.1.1.8: where we take requests, as peers are told.
-    pub fn contact(&self, listener: ListenerId) -> String {
+    /// RFC 3261 §8.1.1.8: where we take requests, as peers are told. `secure`: of a dialog that a sips URI made, whose
+    /// Contacts are sips URIs (RFC 3261 §8.1.1.8, §12.1.1).
+    pub fn contact(&self, listener: ListenerId, secure: bool) -> String {
         let Some(local) = self.local(listener) else { return String::new() };
         match local.transport {
             SipTransport::Udp => format!("<sip:{}>", local.told_addr()),
-            SipTransport::Tcp => format!("<sip:{};transport=tcp>", local.told_addr()),
+            SipTransport::Tls if secure => format!("<sips:{}>", local.told_addr()),
+            transport => format!("<sip:{};transport={}>", local.told_addr(), transport.word()),
         }
     }
 

@@ -1,7 +1,10 @@
 //! The guard at the endpoint's door: what the sockets ask it, what the operator does with bans, and what counts as an
 //! offence. Slow-path thread.
 
-use std::{net::IpAddr, time::Duration};
+use std::{
+    net::{IpAddr, SocketAddr},
+    time::Duration,
+};
 
 use ipnet::IpNet;
 
@@ -9,9 +12,11 @@ use super::Endpoint;
 use crate::{
     base::Time,
     sip::{
-        flow::Flow,
+        flow::{Flow, ListenerId},
         guard::{BanError, Gate, GuardCounters, Offence},
         message::{Malformed, Message},
+        route::TrunkId,
+        trunk::{TlsPeer, peers},
     },
 };
 
@@ -37,6 +42,14 @@ impl Gate for Endpoint {
 
     fn shuts_out(&mut self, now: Time, remote: IpAddr) -> bool {
         self.core.guard.shuts_out(self.core.clock.inside(now), remote)
+    }
+
+    fn tls_caller(&self, local: ListenerId, remote: IpAddr) -> Option<TrunkId> {
+        peers::caller(&self.core, local, remote)
+    }
+
+    fn tls_called(&self, local: ListenerId, remote: SocketAddr) -> Vec<TlsPeer> {
+        peers::called(&self.core, local, remote)
     }
 }
 

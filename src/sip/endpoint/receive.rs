@@ -73,10 +73,13 @@ impl Endpoint {
     }
 
     /// Whoever saw a message of a dialog knows its tags. Its requests come from where the peer spoke last, or from an
-    /// address of its trunk; from elsewhere they belong to no dialog.
+    /// address of its trunk; from elsewhere, or in the clear where the peer spoke over TLS, they belong to no dialog.
     fn is_from_leg(&self, (id, side): (super::CallId, Side), flow: &Flow) -> bool {
         let Some(leg) = self.calls.get(&id).and_then(|call| call.leg(side)) else { return false };
         let ip = flow.remote.ip();
+        if leg.dialog.source.transport == SipTransport::Tls && flow.transport != SipTransport::Tls {
+            return false;
+        }
         ip == leg.dialog.source.remote.ip() || self.core.knows(&leg.trunk, ip)
     }
 
@@ -86,7 +89,10 @@ impl Endpoint {
         // guesses one from elsewhere ends nothing, and leaves no transaction that could swallow the genuine one.
         let invite = self.core.live.tx.server_of(&key.cancelled()).filter(|invite| {
             let entry = self.core.live.tx.server(*invite);
-            entry.is_some_and(|entry| entry.path().flow.remote.ip() == flow.remote.ip())
+            entry.map(|entry| entry.path().flow).is_some_and(|invite| {
+                let clear = invite.transport == SipTransport::Tls && flow.transport != SipTransport::Tls;
+                invite.remote.ip() == flow.remote.ip() && !clear
+            })
         });
         let Some(invite) = invite else {
             if self.admitted(&flow, &path, &request).is_some() {
@@ -194,7 +200,10 @@ impl Endpoint {
 impl Core {
     pub(super) fn trunk_of(&self, flow: &Flow) -> Option<TrunkId> {
         let address = self.local(flow.local).map_or("", |local| local.name.as_str());
-        self.routing.trunk_of(flow.remote.ip(), address)
+        let id = self.routing.trunk_of(flow.remote.ip(), address)?;
+        // The sockets let in over TLS from its addresses who shows one of its certificates, and nobody else.
+        let demanding = self.config.trunks.get(usize::from(id.0)).is_some_and(|trunk| trunk.tls.demands_certificate());
+        (!demanding || flow.transport == SipTransport::Tls).then_some(id)
     }
 }
 
@@ -281,9 +290,9 @@ fn note_source(message: &mut Message, flow: &Flow, via: &Via) {
 /// RFC 3261 §18.2.2 and RFC 3581 §4: where responses go. `maddr` is not followed: it would let a caller choose a third
 /// party as their target.
 pub(super) fn reply_path(flow: &Flow, via: &Via) -> Path {
-    let sent_by = SocketAddr::new(flow.remote.ip(), via.port.unwrap_or(5060));
+    let sent_by = SocketAddr::new(flow.remote.ip(), via.port.unwrap_or(flow.transport.default_port()));
     match flow.transport {
-        SipTransport::Tcp => Path { flow: *flow, fallback: Some(sent_by) },
+        SipTransport::Tcp | SipTransport::Tls => Path { flow: *flow, fallback: Some(sent_by) },
         SipTransport::Udp if via.rport().is_some() => Path::direct(*flow),
         SipTransport::Udp => Path::direct(Flow { remote: sent_by, ..*flow }),
     }

@@ -14,7 +14,7 @@ use crate::{
         b2bua::{hiding::names_a_host, reliable, session_timer},
         dialog::Dialog,
         flow::{Flow, Path},
-        message::{BRANCH_COOKIE, HeaderName, Host, Message, Method, Via},
+        message::{BRANCH_COOKIE, HeaderName, Host, Message, Method, Scheme, Via},
         route::{self, transport_of},
         transaction::{
             ClientId, ServerId,
@@ -108,11 +108,7 @@ impl Core {
         let token = self.random.token();
         let branch = format!("{BRANCH_COOKIE}{token}.{}.{mark:08x}", self.live.cookie);
         let local = self.local(flow.local)?;
-        let transport = match local.transport {
-            SipTransport::Udp => "UDP",
-            SipTransport::Tcp => "TCP",
-        };
-        let mut via = Via::new(transport, Host::Ip(local.told), Some(local.bind.port()), &branch);
+        let mut via = Via::new(local.transport.token(), Host::Ip(local.told), Some(local.bind.port()), &branch);
         if local.transport == SipTransport::Udp {
             via.params.set("rport", None);
         }
@@ -152,14 +148,23 @@ impl Core {
         }
         // A URI that names no transport means UDP (RFC 3263 §4.1); a peer that talks TCP and forgets to say so is
         // answered by TCP.
-        let transport = if hop.params.contains("transport") { transport_of(hop)? } else { source.transport };
+        let says = hop.scheme == Scheme::Sips || hop.params.contains("transport");
+        let transport = if says { transport_of(hop)? } else { source.transport };
+        // RFC 3261 §26.2.2: no hop of a call under sips is in the clear. The same for whoever came over TLS.
+        if (dialog.is_secure() || source.transport == SipTransport::Tls) && transport != SipTransport::Tls {
+            return None;
+        }
         let name = &self.local(source.local)?.name;
         let listener = route::listener(&self.locals, name, transport)?;
         if self.local(listener)?.bind.is_ipv4() != ip.is_ipv4() {
             return None;
         }
-        let remote = SocketAddr::new(ip, hop.port.unwrap_or(5060));
-        if transport == SipTransport::Tcp && source.connection.is_some() && source.remote.ip() == ip {
+        let remote = SocketAddr::new(ip, hop.port.unwrap_or(transport.default_port()));
+        if transport.is_stream()
+            && transport == source.transport
+            && source.connection.is_some()
+            && source.remote.ip() == ip
+        {
             return Some(Path { flow: source, fallback: Some(remote) });
         }
         Some(Path::direct(Flow { local: listener, transport, remote, connection: None }))

@@ -12,7 +12,11 @@ mod scanner;
 #[cfg(test)]
 mod tests;
 
-use std::{collections::HashMap, net::IpAddr, time::Duration};
+use std::{
+    collections::HashMap,
+    net::{IpAddr, SocketAddr},
+    time::Duration,
+};
 
 use ipnet::IpNet;
 
@@ -29,7 +33,12 @@ use crate::{
         limits::{SIP_SOURCES, SIP_VOUCHED},
     },
     config::Config,
-    sip::message::{Message, Uri},
+    sip::{
+        flow::ListenerId,
+        message::{Message, Uri},
+        route::TrunkId,
+        trunk::TlsPeer,
+    },
 };
 
 /// Whom we sent a request to may answer, and ask, for this long: a destination whose address only the DNS told.
@@ -43,6 +52,10 @@ pub trait Gate {
     fn heeds(&mut self, now: Time, remote: IpAddr, datagram: &[u8]) -> bool;
     /// Whether a connection with `remote` may be, or stay.
     fn shuts_out(&mut self, now: Time, remote: IpAddr) -> bool;
+    /// The trunk that a connection over TLS from `remote` comes from.
+    fn tls_caller(&self, local: ListenerId, remote: IpAddr) -> Option<TrunkId>;
+    /// Who has to be at `remote` for a connection over TLS to it; nobody: none is made.
+    fn tls_called(&self, local: ListenerId, remote: SocketAddr) -> Vec<TlsPeer>;
 }
 
 /// Messages that were dropped in silence, by reason; and bans, by what earned them.

@@ -6,8 +6,6 @@
 use super::{Answer, Naptr, Query, QueryKind, Records, Server, Srv};
 use crate::config::{NamedDestination, SipTransport};
 
-/// RFC 3261 §19.1.2.
-const DEFAULT_PORT: u16 = 5060;
 const RECORDS: usize = 32;
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -185,7 +183,7 @@ impl Lookup {
                 if self.wanted.is_empty() {
                     // §4.2: no SRV records: the name itself, at the default port; §4.1: over UDP unless it says otherwise.
                     let transport = self.named.transport.unwrap_or(self.usual());
-                    self.want(self.named.host.clone(), server(0, transport, DEFAULT_PORT));
+                    self.want(self.named.host.clone(), server(0, transport, transport.default_port()));
                 }
                 self.ask_addresses()
             }
@@ -206,7 +204,13 @@ impl Lookup {
     }
 
     fn service(&self, rank: u16, transport: SipTransport) -> Service {
-        Service { rank, transport, srv: format!("_sip._{}.{}", word(transport), self.named.host) }
+        // §4.1, §4.2: TLS over TCP is the service sips.
+        let service = match transport {
+            SipTransport::Udp => "_sip._udp",
+            SipTransport::Tcp => "_sip._tcp",
+            SipTransport::Tls => "_sips._tcp",
+        };
+        Service { rank, transport, srv: format!("{service}.{}", self.named.host) }
     }
 
     /// §4.1: NAPTR records with the services of transports that we have, by order and preference (RFC 3403 §4.1).
@@ -219,6 +223,7 @@ impl Lookup {
                 let transport = match naptr.service.to_ascii_uppercase().as_str() {
                     "SIP+D2U" => SipTransport::Udp,
                     "SIP+D2T" => SipTransport::Tcp,
+                    "SIPS+D2T" => SipTransport::Tls,
                     _ => return None,
                 };
                 self.transports.contains(&transport).then_some((naptr, transport))
@@ -232,13 +237,6 @@ impl Lookup {
 
 fn server(rank: u16, transport: SipTransport, port: u16) -> Server {
     Server { rank, priority: 0, weight: 0, transport, port, addresses: Vec::new() }
-}
-
-fn word(transport: SipTransport) -> &'static str {
-    match transport {
-        SipTransport::Udp => "udp",
-        SipTransport::Tcp => "tcp",
-    }
 }
 
 /// As questions are compared: without the dot at the end, in lower case.

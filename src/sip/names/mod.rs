@@ -133,7 +133,7 @@ pub struct Names {
     entries: Vec<Entry>,
     by_place: HashMap<Place, usize>,
     due: Deadlines<u32>,
-    failed: HashMap<(bool, SocketAddr), Time>,
+    failed: HashMap<(SipTransport, SocketAddr), Time>,
 }
 
 impl Names {
@@ -220,9 +220,7 @@ impl Names {
             let Some(server) = entry.servers.get(at) else { continue };
             ordered.extend(server.addresses.iter().map(|ip| (server.transport, SocketAddr::new(*ip, server.port))));
         }
-        let failed = |(transport, at): &(SipTransport, SocketAddr)| {
-            self.failed.get(&(*transport == SipTransport::Udp, *at)).is_some_and(|until| *until > now)
-        };
+        let failed = |server: &(SipTransport, SocketAddr)| self.failed.get(server).is_some_and(|until| *until > now);
         ordered.sort_by_key(failed);
         Some(ordered)
     }
@@ -236,8 +234,21 @@ impl Names {
             self.failed.retain(|_, until| *until > now);
         }
         if self.failed.len() < FAILED_MOST {
-            self.failed.insert((transport == SipTransport::Udp, at), now + FAILED_FOR);
+            self.failed.insert((transport, at), now + FAILED_FOR);
         }
+    }
+
+    /// The names of the trunk's destinations that have servers of this transport, those at `remote` only if it is given.
+    pub fn hosts(&self, trunk: &str, transport: SipTransport, remote: Option<SocketAddr>) -> Vec<String> {
+        let fits = |server: &&Server| {
+            let there = |at: SocketAddr| server.port == at.port() && server.addresses.contains(&at.ip());
+            server.transport == transport && remote.is_none_or(there)
+        };
+        let of_trunk = self.entries.iter().filter(|entry| entry.place.trunk == trunk);
+        of_trunk
+            .filter(|entry| entry.servers.iter().any(|server| fits(&server)))
+            .map(|e| e.named.host.clone())
+            .collect()
     }
 
     /// Whether the DNS names this address for a destination of the trunk.

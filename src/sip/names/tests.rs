@@ -6,6 +6,7 @@ use super::*;
 
 const UDP: SipTransport = SipTransport::Udp;
 const TCP: SipTransport = SipTransport::Tcp;
+const TLS: SipTransport = SipTransport::Tls;
 
 /// A zone that answers at once and remembers what it was asked.
 #[derive(Default)]
@@ -79,7 +80,13 @@ const URI: &str = "sip:example.com";
 
 impl Bench {
     fn new(uri: &str) -> Bench {
+        Bench::on(uri, &[])
+    }
+
+    /// With more transports where the trunk signals.
+    fn on(uri: &str, more: &[SipTransport]) -> Bench {
         let mut config: Config = toml::from_str(crate::sip::endpoint::tests::harness::CONFIG).unwrap();
+        config.sip.listen[1].transports.extend(more);
         config.trunks[1].destinations = vec![uri.into()];
         let now = Time::from_secs(100);
         let names = Names::new(&config, &Local::from_config(&config), now);
@@ -130,6 +137,44 @@ fn naptr_then_srv_then_addresses_as_rfc_3263_has_it() {
     assert_eq!(bench.news, ["destination sip:example.com of trunk carrier: the DNS names 3 servers"]);
     assert!(bench.names.knows("carrier", "198.18.1.3".parse().unwrap()));
     assert!(!bench.names.knows("alice", "198.18.1.3".parse().unwrap()));
+}
+
+#[test]
+fn rfc_3263_section_4_1_its_own_example_with_tls() {
+    let zone = || {
+        Zone::new()
+            .naptr(
+                "example.com",
+                &[
+                    (50, 50, "SIPS+D2T", "_sips._tcp.example.com."),
+                    (90, 50, "SIP+D2T", "_sip._tcp.example.com."),
+                    (100, 50, "SIP+D2U", "_sip._udp.example.com."),
+                ],
+            )
+            .srv("_sips._tcp.example.com", &[(0, 1, 5061, "server1.example.com.")])
+            .srv("_sip._tcp.example.com", &[(0, 1, 5060, "server1.example.com.")])
+            .a("server1.example.com", &["198.18.1.2"])
+    };
+    let mut bench = Bench::on(URI, &[TLS]);
+    bench.settle(&mut zone());
+    assert_eq!(bench.servers(URI), [at(TLS, "198.18.1.2:5061"), at(TCP, "198.18.1.2:5060")]);
+    // §4.1: of a sips URI only services that are TLS.
+    let uri = "sips:example.com";
+    let (mut bench, mut zone) = (Bench::on(uri, &[TLS]), zone());
+    bench.settle(&mut zone);
+    assert_eq!(bench.servers(uri), [at(TLS, "198.18.1.2:5061")]);
+    assert_eq!(bench.names.hosts("carrier", TLS, Some("198.18.1.2:5061".parse().unwrap())), ["example.com"]);
+}
+
+#[test]
+fn a_name_over_tls_without_srv_has_port_5061() {
+    for uri in ["sips:example.com", "sip:example.com;transport=tls"] {
+        let mut zone = Zone::new().a("example.com", &["198.18.1.7"]);
+        let mut bench = Bench::on(uri, &[TLS]);
+        bench.settle(&mut zone);
+        assert_eq!(zone.asked(), ["srv _sips._tcp.example.com", "a example.com"]);
+        assert_eq!(bench.servers(uri), [at(TLS, "198.18.1.7:5061")]);
+    }
 }
 
 #[test]

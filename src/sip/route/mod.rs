@@ -149,16 +149,16 @@ impl Routing {
     }
 }
 
-/// `sip:host[:port][;transport=tcp]`. A host name has no address yet: `trunk::choice` fills it in.
+/// `sip:host[:port][;transport=tcp]`, `sips:host[:port]`. A host name has no address yet: `trunk::choice` fills it in.
 fn destination(trunk: &str, address: &str, text: &str, locals: &[Local]) -> Option<Destination> {
     let uri = Uri::parse(text).ok()?;
-    if uri.scheme != Scheme::Sip {
+    if !uri.scheme.is_sip() {
         return None;
     }
     let transport = transport_of(&uri)?;
     let named = NamedDestination::parse(text).is_some();
     let ip = uri.host.ip().or(named.then_some(IpAddr::V4(Ipv4Addr::UNSPECIFIED)))?;
-    let remote = SocketAddr::new(ip, uri.port.unwrap_or(5060));
+    let remote = SocketAddr::new(ip, uri.port.unwrap_or(transport.default_port()));
     let any = || locals.iter().position(|l| l.name == address).and_then(|at| u16::try_from(at).ok()).map(ListenerId);
     let listener = listener(locals, address, transport).or_else(|| named.then(any).flatten())?;
     Some(Destination { trunk: trunk.to_owned(), uri: text.to_owned(), listener, transport, remote })
@@ -166,11 +166,13 @@ fn destination(trunk: &str, address: &str, text: &str, locals: &[Local]) -> Opti
 
 /// The transport that a SIP URI asks for; None: one that we do not have.
 pub fn transport_of(uri: &Uri) -> Option<SipTransport> {
-    match uri.params.value("transport") {
-        None => Some(SipTransport::Udp),
-        Some(name) if name.eq_ignore_ascii_case("udp") => Some(SipTransport::Udp),
-        Some(name) if name.eq_ignore_ascii_case("tcp") => Some(SipTransport::Tcp),
-        Some(_) => None,
+    let asked = uri.params.value("transport").map(SipTransport::from_word);
+    match (uri.scheme == Scheme::Sips, asked) {
+        (false, None) => Some(SipTransport::Udp),
+        (false, Some(asked)) => asked,
+        // RFC 3261 §26.2.2: over TLS; `transport=tcp` says what is under it.
+        (true, None | Some(Some(SipTransport::Tcp | SipTransport::Tls))) => Some(SipTransport::Tls),
+        (true, Some(_)) => None,
     }
 }
 

@@ -18,7 +18,6 @@ use super::{
 };
 use crate::{
     base::Time,
-    config::SipTransport,
     sip::{
         auth::client::CREDENTIALS,
         deadlines::Deadlines,
@@ -250,7 +249,7 @@ pub struct Transactions<C, S> {
 }
 
 fn remote_of(flow: &Flow) -> Remote {
-    (flow.local, matches!(flow.transport, SipTransport::Tcp).into(), flow.remote)
+    (flow.local, flow.reliable().into(), flow.remote)
 }
 
 impl<C, S> Transactions<C, S> {

@@ -6,6 +6,7 @@
 //! - `choice`: the order in which destinations are tried.
 //! - `health`: when a destination is up, and when it is down.
 //! - `probe`: the OPTIONS that ask.
+//! - `peers`: who is at the other end of a connection over TLS.
 //! - `view`: what the operator is shown.
 //!
 //! Always holds: what a trunk and a destination count is what the calls in progress say, so that no count outlives its
@@ -16,6 +17,7 @@ pub mod choice;
 pub mod count;
 pub mod health;
 pub mod limits;
+pub mod peers;
 pub mod probe;
 pub mod view;
 
@@ -26,6 +28,7 @@ use serde::{Deserialize, Serialize};
 pub use self::{
     count::Counted,
     limits::Direction,
+    peers::TlsPeer,
     view::{DestinationView, TrunkView},
 };
 use self::{health::Health, limits::Rates};

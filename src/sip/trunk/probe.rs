@@ -13,7 +13,7 @@ use crate::{
     sip::{
         endpoint::{Core, Level, Use},
         flow::{Flow, Path},
-        message::{CSeq, HeaderName, Host, Message, Method, NameAddr, Uri},
+        message::{CSeq, HeaderName, Host, Message, Method, NameAddr, Scheme, Uri},
         transaction::ClientId,
     },
 };
@@ -83,7 +83,9 @@ fn send(core: &mut Core, now: Time, trunk: &str, uri: &str) -> Option<ClientId> 
     let mut from = NameAddr::new(Uri::sip(None, Host::Ip(local.told), None));
     from.set_tag(&tag);
     let target = Uri::parse(uri).ok()?;
-    let callee = NameAddr::new(Uri::sip(None, target.host.clone(), None));
+    let mut callee = NameAddr::new(Uri::sip(None, target.host.clone(), None));
+    callee.uri.scheme = target.scheme.clone();
+    let secure = target.scheme == Scheme::Sips;
     let mut options = Message::request(Method::Options, target);
     let lines = &mut options.headers;
     lines.push(HeaderName::MaxForwards, "70");
@@ -91,7 +93,7 @@ fn send(core: &mut Core, now: Time, trunk: &str, uri: &str) -> Option<ClientId> 
     lines.push(HeaderName::To, callee.to_string());
     lines.push(HeaderName::CallId, call_id.as_str());
     lines.push(HeaderName::CSeq, CSeq { seq: 1, method: Method::Options }.to_string());
-    lines.push(HeaderName::Contact, core.contact(to.listener));
+    lines.push(HeaderName::Contact, core.contact(to.listener, secure));
     lines.push(HeaderName::Accept, crate::sip::endpoint::SDP);
     let flow = Flow { local: to.listener, transport: to.transport, remote: to.remote, connection: None };
     let purpose = Use::Probe { trunk: trunk.to_owned(), uri: uri.to_owned() };

@@ -23,6 +23,12 @@ pub struct Source {
     trunk: bool,
 }
 
+impl Source {
+    pub fn is_trunk(self) -> bool {
+        self.trunk
+    }
+}
+
 /// Accepted connections, by source.
 pub struct Admission {
     trunks: Vec<IpNet>,

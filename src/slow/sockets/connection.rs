@@ -1,20 +1,20 @@
-//! One TCP connection: bytes in and out, and what makes it overdue. Runs on the slow-path thread.
+//! One connection over TCP, with or without TLS: bytes in and out, and what makes it overdue. Runs on the slow-path thread.
 //!
 //! Always holds: at most `SIP_OUTGOING_BYTES` wait to be sent and at most one pong among them; one turn of reading is
 //! bounded, whatever the peer sends.
 
-use std::io::{ErrorKind, Read, Write};
+use std::io::{self, ErrorKind, Read, Write};
 
 use bytes::{Buf, BytesMut};
 use mio::net::TcpStream;
 
-use super::{Received, admission::Source};
+use super::{Received, admission::Source, secure::Session};
 use crate::{
     base::{
         Time,
         limits::{
             SIP_CONNECT, SIP_CONNECTION_HEIR_OF, SIP_CONNECTION_IDLE, SIP_FIRST_MESSAGE, SIP_LAST_ANSWER,
-            SIP_OUTGOING_BYTES,
+            SIP_OUTGOING_BYTES, SIP_TLS_HANDSHAKE,
         },
     },
     sip::{
@@ -40,6 +40,8 @@ pub enum Turn {
 
 pub struct Connection {
     pub stream: TcpStream,
+    /// None: in the clear.
+    pub tls: Option<Box<Session>>,
     pub flow: Flow,
     /// Former connections in whose place this one was opened.
     heir_of: Vec<ConnectionId>,
@@ -58,9 +60,10 @@ pub struct Connection {
 }
 
 impl Connection {
-    pub fn new(now: Time, stream: TcpStream, flow: Flow, source: Option<Source>) -> Self {
+    pub fn new(now: Time, stream: TcpStream, tls: Option<Session>, flow: Flow, source: Option<Source>) -> Self {
         Connection {
             stream,
+            tls: tls.map(Box::new),
             flow,
             heir_of: Vec::new(),
             connected: source.is_some(),
@@ -78,6 +81,10 @@ impl Connection {
     /// Whether new messages may choose it; on one that lost its framing only answers to what came on it go out.
     pub fn is_lost(&self) -> bool {
         self.lost.is_some()
+    }
+
+    pub fn is_handshaking(&self) -> bool {
+        self.tls.as_ref().is_some_and(|tls| tls.is_handshaking())
     }
 
     /// From here on what happens to this connection is told of `former` too.
@@ -101,6 +108,7 @@ impl Connection {
         let age = now.since(self.opened);
         self.lost.is_some_and(|at| now.since(at) > SIP_LAST_ANSWER)
             || !self.connected && age > SIP_CONNECT
+            || self.is_handshaking() && age > SIP_TLS_HANDSHAKE
             || self.source.is_some() && !self.heard && age > SIP_FIRST_MESSAGE
             || now.since(self.last_used) > SIP_CONNECTION_IDLE
     }
@@ -146,7 +154,7 @@ impl Connection {
         let mut pinged = false;
         let mut end = Turn::More;
         for _ in 0..READS_AT_ONCE {
-            match self.stream.read(buffer) {
+            match self.take_in(buffer) {
                 Ok(0) => end = Turn::Dead,
                 Ok(n) => {
                     self.framer.push(buffer.get(..n).unwrap_or(&[]));
@@ -205,10 +213,29 @@ impl Connection {
         }
     }
 
+    fn take_in(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        match &mut self.tls {
+            Some(tls) => tls.read(&mut self.stream, buffer),
+            None => self.stream.read(buffer),
+        }
+    }
+
+    fn give_out(&mut self) -> io::Result<usize> {
+        match &mut self.tls {
+            Some(tls) => tls.write(&mut self.stream, &self.outgoing),
+            None => self.stream.write(&self.outgoing),
+        }
+    }
+
     /// Until all is written or the kernel takes no more; then the next event says when it does. False if it is dead.
     fn flush(&mut self) -> bool {
+        if let Some(tls) = &mut self.tls
+            && let Err(e) = tls.flush(&mut self.stream)
+        {
+            return e.kind() == ErrorKind::WouldBlock;
+        }
         while !self.outgoing.is_empty() {
-            match self.stream.write(&self.outgoing) {
+            match self.give_out() {
                 Ok(0) => return false,
                 Ok(n) => self.outgoing.advance(n),
                 Err(e) if e.kind() == ErrorKind::WouldBlock => return true,

@@ -21,7 +21,7 @@ pub const BACKLOG: usize = 1_024;
 pub fn bind(at: SocketAddr, transport: SipTransport) -> io::Result<Listener> {
     let (kind, protocol) = match transport {
         SipTransport::Udp => (Type::DGRAM, Protocol::UDP),
-        SipTransport::Tcp => (Type::STREAM, Protocol::TCP),
+        SipTransport::Tcp | SipTransport::Tls => (Type::STREAM, Protocol::TCP),
     };
     let socket = Socket::new(Domain::for_address(at), kind, Some(protocol))?;
     // The address may come later: a floating one is only on the active node.
@@ -32,7 +32,7 @@ pub fn bind(at: SocketAddr, transport: SipTransport) -> io::Result<Listener> {
             socket.set_freebind_v6(true)?;
         }
     }
-    if transport == SipTransport::Tcp {
+    if transport.is_stream() {
         socket.set_reuse_address(true)?;
     }
     socket.set_nonblocking(true)?;
@@ -54,9 +54,9 @@ pub fn bind(at: SocketAddr, transport: SipTransport) -> io::Result<Listener> {
             }
             Ok(Listener::Udp(UdpSocket::from_std(socket.into())))
         }
-        SipTransport::Tcp => {
+        SipTransport::Tcp | SipTransport::Tls => {
             socket.listen(BACKLOG as i32)?;
-            Ok(Listener::Tcp(TcpListener::from_std(socket.into())))
+            Ok(Listener::Stream(TcpListener::from_std(socket.into()), transport))
         }
     }
 }

@@ -1,5 +1,7 @@
 //! The sockets between real peers on loopback, with a clock moved by hand.
 
+mod tls;
+
 use std::{
     io::{Read, Write},
     net::{SocketAddr, TcpListener as StdListener, TcpStream as StdStream, UdpSocket as StdUdp},
@@ -14,7 +16,10 @@ use mio::{Events, Poll, Token};
 use socket2::{Domain, Socket, Type};
 
 use super::*;
-use crate::base::limits::SIP_OUTGOING_BYTES;
+use crate::{
+    base::limits::SIP_OUTGOING_BYTES,
+    sip::{route::TrunkId, trunk::TlsPeer},
+};
 
 const FIRST: ListenerId = ListenerId(0);
 const START: Time = Time::from_secs(100);
@@ -35,6 +40,9 @@ struct Door {
     deaf_to: Option<&'static str>,
     /// How many messages it was asked to read.
     read: usize,
+    /// Whose connections over TLS come in, and who is at the other end of ours.
+    caller: Option<TrunkId>,
+    called: Vec<TlsPeer>,
 }
 
 impl Gate for Door {
@@ -50,6 +58,14 @@ impl Gate for Door {
 
     fn shuts_out(&mut self, _now: Time, remote: std::net::IpAddr) -> bool {
         self.shut == Some(remote)
+    }
+
+    fn tls_caller(&self, _local: ListenerId, _remote: std::net::IpAddr) -> Option<TrunkId> {
+        self.caller
+    }
+
+    fn tls_called(&self, _local: ListenerId, _remote: SocketAddr) -> Vec<TlsPeer> {
+        self.called.clone()
     }
 }
 
@@ -69,7 +85,7 @@ impl Bench {
     fn at(&self, index: usize) -> SocketAddr {
         match &self.sockets.listeners[index].socket {
             Listener::Udp(s) => s.local_addr().unwrap(),
-            Listener::Tcp(s) => s.local_addr().unwrap(),
+            Listener::Stream(s, _) => s.local_addr().unwrap(),
         }
     }
 
@@ -101,7 +117,7 @@ impl Bench {
     }
 
     fn send(&mut self, flow: Flow, bytes: &[u8]) {
-        self.sockets.send(self.now, flow, bytes, &mut |r| self.received.push(r));
+        self.sockets.send(self.now, flow, bytes, &mut self.gate, &mut |r| self.received.push(r));
     }
 
     fn sweep_after(&mut self, seconds: u64) {

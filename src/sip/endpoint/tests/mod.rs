@@ -29,6 +29,7 @@ mod reliable;
 mod restore;
 mod rfc2543;
 mod routing;
+mod secure;
 mod session_timer;
 mod trunk_choice;
 mod trunk_health;
