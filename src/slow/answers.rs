@@ -25,8 +25,9 @@ use crate::{
     observe::{
         Health,
         admin::{
-            AdminRequest, AdminResponse, Answer, BanRow, CallDetail, CallRow, CallState, CertificateRow, DestinationRow,
-            DrainState, FlowKind, FlowRow, LegDetail, Listing, MAX_ROWS, Named, PortRow, RegistrationRow, Status, TrunkRow,
+            AdminRequest, AdminResponse, Answer, BanRow, CallDetail, CallRow, CallState, CertificateRow,
+            DestinationRow, DrainState, FlowKind, FlowRow, LegDetail, Listing, MAX_ROWS, Named, PortRow,
+            RegistrationRow, Status, TrunkRow,
         },
     },
     sip::{

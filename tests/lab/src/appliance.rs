@@ -71,7 +71,7 @@ pub struct Setup {
     /// Further keys of `[sip]`, and of the caller's and the callee's trunk.
     pub sip_keys: &'static str,
     pub trunk_keys: [&'static str; 2],
-    /// Tables of a scenario's own, behind the others.
+    /// Tables of a scenario's own, behind the others. `{room}` stands for the scenario's folder, here and above.
     pub extra: String,
 }
 
@@ -147,6 +147,7 @@ impl Setup {
         }
         self.trunks(&mut toml);
         toml.push_str(&self.extra);
+        toml = toml.replace("{room}", &room.to_string_lossy());
         let _ = write!(
             toml,
             "\n[cdr]\nfile = \"{room}/cdr.jsonl\"\n\n[metrics]\nlisten = \"127.0.0.1:9464\"\n\n\

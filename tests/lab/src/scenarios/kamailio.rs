@@ -1,7 +1,8 @@
 //! Kamailio as an independent peer: in front of tandem, as docs/trunks.md has it, and behind it, as a registrar that forks.
 
 use std::{
-    net::{IpAddr, Ipv4Addr},
+    net::{IpAddr, Ipv4Addr, SocketAddr},
+    path::Path,
     time::Duration,
 };
 
@@ -11,10 +12,12 @@ use crate::{
     kamailio::Kamailio,
     lab::{End, Lab, Plan, source_root},
     law::Law,
+    process::run,
     runner::Scenario,
     script::{NO_BODY, Script},
     sipp::{Phone, Sipp},
     topology::{CALLEE, CALLER, SECOND, TANDEM_A, TANDEM_B},
+    verdict::judge,
 };
 
 pub fn scenarios() -> Vec<Scenario> {
@@ -43,7 +46,110 @@ pub fn scenarios() -> Vec<Scenario> {
         .prepared(with_account)
         .needing("kamailio")
         .within(Duration::from_secs(60)),
+        Scenario::new(
+            "kamailio_tls",
+            "a trunk to Kamailio over TLS, both ways, each side shows its certificate; one that names another host is refused",
+            tls,
+        )
+        .prepared(over_tls)
+        .needing("kamailio")
+        .within(Duration::from_secs(60)),
     ]
+}
+
+fn over_tls(plan: &mut Plan) {
+    plan.files = certificates;
+    plan.setup.destinations = vec![format!("sip:{BEHIND};transport=tls")];
+    plan.setup.trunk_keys[1] = "tls = { ca = \"{room}/ca.pem\", peer_names = [\"kamailio.lab\"] }";
+    plan.setup.extra = format!(
+        "\n[[sip.listen]]\naddress = \"b4\"\ntransports = [\"tls\"]\n\
+         \n[sip.tls]\ncertificate = \"{{room}}/tandem.pem\"\nkey = \"{{room}}/tandem.key\"\n\
+         \n[[trunk]]\nname = \"near\"\naddress = \"a4\"\ndestinations = [\"sip:{CALLER}\"]\n\
+         \n[[route]]\nprefix = \"79\"\nfrom = \"callee\"\nto = [\"near\"]\n"
+    );
+}
+
+/// An authority and what it signed: tandem's certificate, Kamailio's, and another host's.
+fn certificates(room: &Path) -> Result<()> {
+    let at = |file: &str| room.join(file).display().to_string();
+    let make = |name: &str, more: &[&str]| {
+        let (key, out, subject) = (at(&format!("{name}.key")), at(&format!("{name}.pem")), format!("/CN={name}"));
+        let mut args = vec!["req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"];
+        args.extend(["-days", "2", "-subj", &subject, "-keyout", &key, "-out", &out]);
+        args.extend(more);
+        run("openssl", &args).map(drop)
+    };
+    make("ca", &[])?;
+    let (ca, key) = (at("ca.pem"), at("ca.key"));
+    for (name, names) in [
+        ("tandem", format!("DNS:tandem.lab,IP:{TANDEM_B}")),
+        ("kamailio", format!("DNS:kamailio.lab,IP:{BEHIND}")),
+        ("stranger", "DNS:stranger.lab".to_owned()),
+    ] {
+        let names = format!("subjectAltName={names}");
+        let leaf = ["-CA", &ca, "-CAkey", &key, "-addext", &names, "-addext", "basicConstraints=critical,CA:FALSE"];
+        make(name, &leaf)?;
+    }
+    Ok(())
+}
+
+/// Kamailio, showing this certificate and asking for one wherever it can.
+fn kamailio_with(lab: &Lab<'_>, certificate: &str) -> Result<Kamailio> {
+    let room = lab.room.display();
+    let each = format!(
+        "method = TLSv1.2+\nverify_certificate = yes\nrequire_certificate = yes\nca_list = {room}/ca.pem\n\
+         private_key = {room}/{certificate}.key\ncertificate = {room}/{certificate}.pem\n"
+    );
+    std::fs::write(lab.room.join("kamailio_tls.cfg"), format!("[server:default]\n{each}\n[client:default]\n{each}"))?;
+    let text =
+        registrar(lab, "")?.replace(&format!("\"sip:{TANDEM_B}\""), &format!("\"sip:{TANDEM_B}:5061;transport=tls\""));
+    Kamailio::start(&lab.ground.callee, &lab.room, &format!("kamailio_{certificate}"), (BEHIND, &text), &["WITH_TLS"])
+}
+
+fn tls(lab: &mut Lab<'_>) -> Result<String> {
+    let kamailio = kamailio_with(lab, "kamailio")?;
+    register(lab, &[CALLEE])?;
+    let mu = lab.speech(Law::Mu, Duration::from_secs(2))?;
+    let a = lab.speech(Law::A, Duration::from_secs(2))?;
+    let phone = lab.callee(Law::A).plays(&a);
+    lab.call(&lab.caller(Law::Mu).plays(&mu).with("talk_ms", 2_500), &phone)?;
+    // What lies between tandem and Kamailio cannot be read: calls are known by their media.
+    let heard = {
+        let (near, far) = (lab.tap(End::Near).book(), lab.tap(End::Far).book());
+        let readable = far.messages.len();
+        ensure!(readable == 0, "{readable} messages could be read between tandem and Kamailio");
+        let said = near.dialogs.by_call_id.values().find_map(|dialog| dialog.said.first());
+        let said = said.context("the caller made no offer")?.rtp;
+        let arrived = far.of_port(false, SocketAddr::new(CALLEE, phone.media_port + 4));
+        judge(&near.of_port(true, said), &arrived, &lab.expect(Law::Mu, Law::A, None))
+    };
+    ensure!(heard.is_perfect() && heard.sent > 0, "{heard}");
+    // The other way Kamailio connects, and shows its certificate because tandem asks for it.
+    let mut near = Phone::callee(CALLER, Law::Mu);
+    near.name = "near".into();
+    let mut near_runs = lab.start_waiting(End::Near, &near)?;
+    let mut inward = Phone::caller(SECOND, BEHIND, Law::A).with("talk_ms", 500);
+    (inward.name, inward.dial) = ("inward".into(), "79".into());
+    lab.start(End::Far, &inward)?.finish()?;
+    near_runs.finish()?;
+    drop(kamailio);
+    lab.ground.callee.ip(&["addr", "del", &format!("{BEHIND}/24"), "dev", "eth0"])?;
+    let _stranger = kamailio_with(lab, "stranger")?;
+    let mut refused = lab.caller(Law::Mu).scenario("caller_refused").with("status", "503");
+    refused.name = "refused".into();
+    lab.start(End::Near, &refused)?.finish().context("a certificate that names another host")?;
+    let samples = lab.appliance()?.metrics()?;
+    let handshakes = |direction: &str, done: bool| {
+        let counted = samples.iter().filter(|(name, _)| {
+            name.starts_with("tandem_tls_handshakes_total{")
+                && name.contains(&format!("direction=\"{direction}\""))
+                && name.contains("result=\"done\"") == done
+        });
+        counted.map(|(_, value)| *value).sum::<f64>()
+    };
+    let seen = [handshakes("out", true), handshakes("in", true), handshakes("out", false)];
+    ensure!(seen.iter().all(|count| *count >= 1.0), "handshakes made, taken and refused: {seen:?}");
+    Ok(format!("both ways with certificates of both sides, another host's refused; {heard}"))
 }
 
 const PASSWORD: &str = "zanzibar-7";
