@@ -188,7 +188,7 @@ fn register(
 
 /// Where calls to the registered address are to come.
 fn contact(core: &Core, rule: &TrunkRegister, listener: ListenerId) -> Option<NameAddr> {
-    let mut contact = NameAddr::parse(&core.contact(listener)).ok()?;
+    let mut contact = NameAddr::parse(&core.contact(listener, false)).ok()?;
     contact.uri.user = match &rule.contact_user {
         Some(user) => Some(super::message::escape_user(user)),
         None => Uri::parse(&rule.aor).ok()?.user,
