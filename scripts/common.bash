@@ -28,9 +28,9 @@ find_cargo() {
 
 # Debian packages that a build needs: DPDK, and clang for bindgen.
 build_packages=(build-essential pkg-config clang libclang-dev libdpdk-dev)
-# … and those that the laboratory needs: phones, network tools, and the library that judges the conversion.
+# … and those that the laboratory needs: phones, a proxy, a DNS server, network tools, and the library that judges the conversion.
 lab_packages=(
-    sip-tester baresip-core libspandsp2
+    sip-tester baresip-core kamailio kamailio-tls-modules dnsmasq-base openssl libspandsp2
     iproute2 iputils-ping nftables ethtool util-linux procps
 )
 # … and those that say whether the packet rate fell, and test what the benchmarks compare with: testpmd, callgrind, FFmpeg.

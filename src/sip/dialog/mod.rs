@@ -124,6 +124,12 @@ impl Dialog {
         self.remote.tag()
     }
 
+    /// The number of our next request, which it then is.
+    pub fn next_seq(&mut self) -> u32 {
+        self.local_seq += 1;
+        self.local_seq
+    }
+
     pub fn is_secure(&self) -> bool {
         self.secure
     }

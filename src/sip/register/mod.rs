@@ -28,7 +28,7 @@ use super::{
     deadlines::Deadlines,
     endpoint::{ALLOW, Core, Level, Random, Use},
     flow::{Flow, ListenerId, Path},
-    message::{CSeq, HeaderName, Message, Method, NameAddr, Uri},
+    message::{CSeq, HeaderName, Message, Method, NameAddr, Scheme, Uri},
     route::Destination,
     transaction::ClientId,
     trunk::{choice, limits::configured},

@@ -68,7 +68,10 @@ pub struct Setup {
     pub descriptors: u16,
     /// Lowest and highest media port. A freed one rests 10 s: short calls in quantity need many.
     pub media_ports: (u16, u16),
-    /// Tables of a caller's own, behind the others.
+    /// Further keys of `[sip]`, and of the caller's and the callee's trunk.
+    pub sip_keys: &'static str,
+    pub trunk_keys: [&'static str; 2],
+    /// Tables of a scenario's own, behind the others. `{room}` stands for the scenario's folder, here and above.
     pub extra: String,
 }
 
@@ -90,6 +93,8 @@ impl Setup {
             poll: "adaptive",
             descriptors: 1024,
             media_ports: (20_000, 27_999),
+            sip_keys: "",
+            trunk_keys: ["", ""],
             extra: String::new(),
         }
     }
@@ -134,14 +139,15 @@ impl Setup {
         let _ = write!(
             toml,
             "\n[media]\nports = {{ low = {}, high = {} }}\ntimeout_s = {}\nlatching = {{ window_ms = {} }}\n\
-             max_sessions = 2000\n\n[sip]\nmax_calls = 2000\nring_s = {}\n",
-            self.media_ports.0, self.media_ports.1, self.media_timeout_s, self.window_ms, self.ring_s
+             max_sessions = 2000\n\n[sip]\nmax_calls = 2000\nring_s = {}\n{}\n",
+            self.media_ports.0, self.media_ports.1, self.media_timeout_s, self.window_ms, self.ring_s, self.sip_keys
         );
         for name in ["a4", "a6", "b4", "b6"] {
             let _ = write!(toml, "\n[[sip.listen]]\naddress = \"{name}\"\n");
         }
         self.trunks(&mut toml);
         toml.push_str(&self.extra);
+        toml = toml.replace("{room}", &room.to_string_lossy());
         let _ = write!(
             toml,
             "\n[cdr]\nfile = \"{room}/cdr.jsonl\"\n\n[metrics]\nlisten = \"127.0.0.1:9464\"\n\n\
@@ -163,11 +169,12 @@ impl Setup {
             ("callee6", "\"2001:db8:2::/64\"", "b6", list(&callee6)),
         ] {
             let codecs = if name.starts_with("callee") { self.callee_codecs } else { r#"["PCMU", "PCMA"]"# };
-            let numbers = self.numbers[usize::from(name.starts_with("callee"))];
+            let [numbers, keys] =
+                [self.numbers, self.trunk_keys].map(|each| each[usize::from(name.starts_with("callee"))]);
             let _ = write!(
                 toml,
                 "\n[[trunk]]\nname = \"{name}\"\nfrom = [{from}]\naddress = \"{address}\"\ncodecs = {codecs}\n\
-                 destinations = [{destinations}]\nno_reply_ms = {}\nnumbers = {numbers}\n",
+                 destinations = [{destinations}]\nno_reply_ms = {}\nnumbers = {numbers}\n{keys}\n",
                 self.no_reply_ms
             );
             if name == "callee" {

@@ -41,11 +41,13 @@ pub struct Plan {
     pub between: Between,
     /// Do not keep frames of this source.
     pub ignored_source: Option<IpAddr>,
+    /// Files that the configuration names, made in the scenario's folder before the appliance starts.
+    pub files: fn(&Path) -> Result<()>,
 }
 
 impl Plan {
     pub fn new(device: Device) -> Self {
-        Plan { setup: Setup::new(device), between: Between::Cable, ignored_source: None }
+        Plan { setup: Setup::new(device), between: Between::Cable, ignored_source: None, files: |_| Ok(()) }
     }
 }
 
@@ -83,6 +85,7 @@ impl<'a> Lab<'a> {
         let room = frame.out.join(name);
         let _ = std::fs::remove_dir_all(&room);
         std::fs::create_dir_all(&room).with_context(|| format!("cannot make {}", room.display()))?;
+        (plan.files)(&room)?;
         let ground = Topology::lay(plan.between).context("the network could not be laid")?;
         let (near_tells, near_hears) = channel();
         let (far_tells, far_hears) = channel();

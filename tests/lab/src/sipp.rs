@@ -12,6 +12,7 @@ use crate::{
     law::Law,
     net::Namespace,
     process::{Running, command_in},
+    script::Script,
 };
 
 /// The payload types and attributes of a phone's session description.
@@ -39,8 +40,10 @@ impl Formats {
 #[derive(Clone, Debug)]
 pub struct Phone {
     /// Names its files, and the file of its scenario in tests/scenarios.
-    pub name: &'static str,
+    pub name: String,
     pub scenario: &'static str,
+    /// In place of that file.
+    pub script: Option<Script>,
     pub address: IpAddr,
     pub port: u16,
     /// Whom to call; None: it waits for calls.
@@ -63,8 +66,9 @@ pub struct Phone {
 impl Phone {
     pub fn caller(address: IpAddr, target: IpAddr, law: Law) -> Self {
         Phone {
-            name: "caller",
+            name: "caller".into(),
             scenario: "caller",
+            script: None,
             address,
             port: 5060,
             target: Some(SocketAddr::new(target, 5060)),
@@ -82,7 +86,7 @@ impl Phone {
 
     pub fn callee(address: IpAddr, law: Law) -> Self {
         Phone {
-            name: "callee",
+            name: "callee".into(),
             scenario: "callee",
             target: None,
             media_port: 40_000,
@@ -100,6 +104,11 @@ impl Phone {
         self
     }
 
+    pub fn follows(mut self, script: Script) -> Self {
+        self.script = Some(script);
+        self
+    }
+
     pub fn plays(mut self, capture: &Path) -> Self {
         self.play = Some(capture.to_owned());
         self
@@ -108,7 +117,10 @@ impl Phone {
     /// The scenario file with everything filled in.
     fn script(&self, scenarios: &Path) -> Result<String> {
         let path = scenarios.join(format!("{}.xml", self.scenario));
-        let mut script = std::fs::read_to_string(&path).with_context(|| format!("no scenario {}", path.display()))?;
+        let mut script = match &self.script {
+            Some(script) => script.xml(),
+            None => std::fs::read_to_string(&path).with_context(|| format!("no scenario {}", path.display()))?,
+        };
         let play = self.play.as_ref().map_or(String::new(), |capture| {
             format!("<nop><action><exec play_pcap_audio=\"{}\"/></action></nop>", capture.display())
         });
@@ -155,8 +167,8 @@ impl Phone {
         if let Some(target) = self.target {
             command.arg(target.to_string());
         }
-        let running = Running::start(self.name, command, room.join(format!("{}.log", self.name)))?;
-        Ok(Sipp { running, room: room.to_owned(), name: self.name, limit: self.limit, calls: self.calls })
+        let running = Running::start(&self.name, command, room.join(format!("{}.log", self.name)))?;
+        Ok(Sipp { running, room: room.to_owned(), name: self.name.clone(), limit: self.limit, calls: self.calls })
     }
 }
 
@@ -164,7 +176,7 @@ impl Phone {
 pub struct Sipp {
     pub running: Running,
     room: PathBuf,
-    name: &'static str,
+    name: String,
     limit: Duration,
     calls: u32,
 }

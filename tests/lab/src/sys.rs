@@ -205,7 +205,12 @@ impl PacketSocket {
     }
 }
 
-fn set_option<T>(fd: &OwnedFd, option: i32, value: &T) -> io::Result<()> {
+/// Room for what arrives while a socket's owner has no turn, whatever the system's limit is.
+pub fn receive_buffer(socket: &impl AsRawFd, bytes: i32) -> io::Result<()> {
+    set_option(socket, libc::SO_RCVBUFFORCE, &bytes)
+}
+
+fn set_option<T>(fd: &impl AsRawFd, option: i32, value: &T) -> io::Result<()> {
     // SAFETY: the pointer and the length describe `value`.
     check(unsafe {
         libc::setsockopt(

@@ -83,7 +83,7 @@ fn refused(lab: &mut Lab<'_>) -> Result<String> {
 
 fn registers(lab: &mut Lab<'_>) -> Result<String> {
     let mut registrar = Phone::callee(SECOND, Law::A).scenario("registrar");
-    registrar.name = "registrar";
+    registrar.name = "registrar".into();
     let registrar = registrar.with("username", USERNAME).with("password", PASSWORD).with("expires_s", 8);
     let mut registrar = lab.start_waiting(End::Far, &registrar)?;
     let begun = Instant::now();

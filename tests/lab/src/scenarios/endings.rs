@@ -78,7 +78,7 @@ fn media_timeout(lab: &mut Lab<'_>) -> Result<String> {
 
 fn second_caller(lab: &Lab<'_>) -> Phone {
     let mut late = lab.caller(Law::Mu).scenario("caller_refused").with("status", "503");
-    (late.name, late.port, late.media_port) = ("late", 5070, 36_000);
+    (late.name, late.port, late.media_port) = ("late".into(), 5070, 36_000);
     late.limit = Duration::from_secs(10);
     late
 }

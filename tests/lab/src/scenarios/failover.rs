@@ -44,7 +44,7 @@ fn two(plan: &mut Plan) {
 
 fn second() -> Phone {
     let mut phone = Phone::callee(SECOND, Law::A);
-    (phone.name, phone.media_port) = ("second", 42_000);
+    (phone.name, phone.media_port) = ("second".into(), 42_000);
     phone
 }
 

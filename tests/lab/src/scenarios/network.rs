@@ -34,7 +34,7 @@ fn ping(lab: &mut Lab<'_>) -> Result<String> {
 
 fn options(lab: &Lab<'_>) -> Phone {
     let mut phone = lab.caller(Law::Mu).scenario("options");
-    phone.name = "options";
+    phone.name = "options".into();
     phone.limit = std::time::Duration::from_secs(8);
     phone
 }
