@@ -36,11 +36,13 @@ pub use session_timer::{SessionTimer, SessionTimerMode};
 
 mod overload;
 mod tls;
+mod transfer;
 mod transport;
 mod trunk;
 
 pub use overload::Overload;
 pub use tls::{Tls, TlsVersion, TrunkTls};
+pub use transfer::{Requests, Transfer};
 pub use transport::SipTransport;
 pub use trunk::{Alive, Policy, TrunkDestination, TrunkHealth, TrunkLimits};
 
@@ -386,6 +388,10 @@ pub struct Trunk {
     pub session_timer: Option<SessionTimerMode>,
     #[serde(default)]
     pub tls: TrunkTls,
+    #[serde(default)]
+    pub transfer: Transfer,
+    #[serde(default)]
+    pub requests: Requests,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]

@@ -25,11 +25,13 @@ use crate::{
     config::{Config, SipTransport},
     control::MediaControl,
     sip::{
+        b2bua::transfer::Errand,
         deadlines::Deadlines,
         dialog::DialogKey,
         flow::{ListenerId, Local},
         guard::Guard,
         names::{Names, News},
+        outside::{Passing, Subscriptions},
         overload::Overload,
         pairs,
         route::Routing,
@@ -83,8 +85,14 @@ pub enum Use {
     Bye { call: CallId, to: Side },
     /// A request passed on to this side; `answer` is the transaction of the side it came from.
     Relay { call: CallId, to: Side, answer: ServerId },
+    /// What a transferor is told of its REFER, in this call, about that one.
+    Notify { call: CallId, target: CallId },
     /// OPTIONS that ask whether a destination of a trunk lives.
     Probe { trunk: String, uri: String },
+    /// A request outside of calls that was sent on.
+    Outside(Box<Passing>),
+    /// A request in the dialog of a subscription, passed on to this side of it; after its 2xx the subscription may end.
+    Subscribed { id: u64, to: Side, answer: ServerId, ends: bool },
     /// Whatever comes back does not matter.
     Alone,
 }
@@ -116,6 +124,8 @@ pub struct Live {
     /// No call is accepted any more, and those in progress end at this time.
     pub drain: Option<Time>,
     pub trunks: Trunks,
+    #[serde(default)]
+    pub subscriptions: Subscriptions,
 }
 
 /// One input's circumstances: the time, and call control.
@@ -141,6 +151,8 @@ pub struct Core {
     pub out: VecDeque<Output>,
     pub overload: Overload,
     pub names: Names,
+    /// What is to be done once every call is back in its table.
+    pub errands: VecDeque<Errand>,
     /// To tag of refusals that left no state; of this process alone.
     pub shed_tag: String,
 }
@@ -158,6 +170,7 @@ impl Core {
             active: 0,
             drain: None,
             trunks: Trunks::default(),
+            subscriptions: Subscriptions::default(),
         };
         Core::with_state(config, random, clock, live)
     }
@@ -182,7 +195,22 @@ impl Core {
         if live.drain.is_some() {
             names.stop();
         }
-        Core { config, locals, routing, guard, random, clock, live, counters, product, out, overload, names, shed_tag }
+        Core {
+            config,
+            locals,
+            routing,
+            guard,
+            random,
+            clock,
+            live,
+            counters,
+            product,
+            out,
+            overload,
+            names,
+            errands: VecDeque::new(),
+            shed_tag,
+        }
     }
 
     /// Whether the trunk's configuration, or the DNS for it, names this address.
