@@ -66,6 +66,8 @@ pub struct Setup {
     pub descriptors: u16,
     /// Lowest and highest media port. A freed one rests 10 s: short calls in quantity need many.
     pub media_ports: (u16, u16),
+    /// Further keys of every trunk.
+    pub trunk_keys: &'static str,
     /// Tables of a caller's own, behind the others.
     pub extra: String,
 }
@@ -87,6 +89,7 @@ impl Setup {
             poll: "adaptive",
             descriptors: 1024,
             media_ports: (20_000, 27_999),
+            trunk_keys: "",
             extra: String::new(),
         }
     }
@@ -164,8 +167,8 @@ impl Setup {
             let _ = write!(
                 toml,
                 "\n[[trunk]]\nname = \"{name}\"\nfrom = [{from}]\naddress = \"{address}\"\ncodecs = {codecs}\n\
-                 destinations = [{destinations}]\nno_reply_ms = {}\nnumbers = {numbers}\n",
-                self.no_reply_ms
+                 destinations = [{destinations}]\nno_reply_ms = {}\nnumbers = {numbers}\n{}",
+                self.no_reply_ms, self.trunk_keys
             );
         }
         toml.push_str("\n[[route]]\nprefix = \"7\"\nto = [\"callee\"]\n");

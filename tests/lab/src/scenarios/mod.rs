@@ -13,6 +13,7 @@ mod ramp;
 mod scan;
 mod softphones;
 mod storm;
+mod transfer;
 mod transport;
 mod workers;
 
@@ -31,6 +32,7 @@ pub fn all() -> Vec<Scenario> {
     all.extend(failover::scenarios());
     all.extend(dialplan::scenarios());
     all.extend(dialogs::scenarios());
+    all.extend(transfer::scenarios());
     all.extend(nat::scenarios());
     all.extend(intruder::scenarios());
     all.extend(workers::scenarios());
