@@ -41,6 +41,14 @@ pub const SIP_CONNECTIONS_OF_STRANGERS: usize = SIP_CONNECTIONS / 2;
 pub const SIP_CONNECTIONS_PER_SOURCE: usize = 32;
 /// Accepted connections of one address that a trunk names.
 pub const SIP_CONNECTIONS_PER_TRUNK_SOURCE: usize = 256;
+/// Transfers that a call has come by, those of calls that it was joined with among them.
+pub const TRANSFERS_PER_CALL: usize = 8;
+/// REFERs passed on within one call whose NOTIFYs are still known.
+pub const REFERS_PASSED: usize = 4;
+/// Subscriptions that pass through at once; one more gets 503.
+pub const SIP_SUBSCRIPTIONS: usize = 16_384;
+/// The longest that a subscription lasts without a refresh, whatever its ends agree on.
+pub const SIP_SUBSCRIPTION: Duration = Duration::from_secs(24 * 3_600);
 /// Bytes waiting to be sent on one SIP connection; past this its peer is taken for dead.
 pub const SIP_OUTGOING_BYTES: usize = 512 * 1024;
 /// Former connections whose messages go on one connection made in their place.

@@ -286,6 +286,8 @@ pub const KEYS: &[Key] = &[
     key("trunk.tls.certificate", Kind::Path, "that of sip.tls", "PEM: shown to destinations that ask for one"),
     key("trunk.tls.key", Kind::Path, "that of sip.tls", "PEM: its private key"),
     key("trunk.session_timer", Kind::OneOf(&["off", "accept", "request"]), "as sip.session_timer.mode", "session timers with this trunk"),
+    key("trunk.transfer", Kind::OneOf(&["refuse", "local", "pass"]), "\"refuse\"", "a REFER from it, or an INVITE with Replaces: refused; carried out by tandem, by the dial plan as for its own calls; or passed to the other side of the call"),
+    key("trunk.requests", Kind::OneOf(&["refuse", "pass"]), "\"refuse\"", "MESSAGE, SUBSCRIBE and PUBLISH: refused, or passed on by the dial plan to trunks that pass them too"),
 
     key("route", Kind::Tables { min: 0, max: 65_536 }, "none", "dial plan: the longest prefix of the called number wins"),
     required("route.prefix", Kind::Text(true), "leading characters of the called number; empty matches all"),

@@ -38,6 +38,7 @@ mod auth;
 mod overload;
 mod register;
 mod tls;
+mod transfer;
 mod transport;
 mod trunk;
 
@@ -45,6 +46,7 @@ pub use auth::{Secret, TrunkAuth};
 pub use overload::Overload;
 pub use register::TrunkRegister;
 pub use tls::{Tls, TlsVersion, TrunkTls};
+pub use transfer::{Requests, Transfer};
 pub use transport::SipTransport;
 pub use trunk::{Alive, Policy, TrunkDestination, TrunkHealth, TrunkLimits};
 
@@ -396,6 +398,10 @@ pub struct Trunk {
     pub session_timer: Option<SessionTimerMode>,
     #[serde(default)]
     pub tls: TrunkTls,
+    #[serde(default)]
+    pub transfer: Transfer,
+    #[serde(default)]
+    pub requests: Requests,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]

@@ -5,7 +5,7 @@
 //! plan that comes out as it was is left alone, so that a refreshed description costs the workers nothing.
 
 use std::{
-    collections::{BTreeMap, VecDeque},
+    collections::{BTreeMap, HashMap, VecDeque},
     net::{IpAddr, SocketAddr},
     ops::Bound,
     sync::Arc,
@@ -27,6 +27,7 @@ use crate::{
     flow::{
         FlowClass, FlowTable, Plan, Publisher,
         event::{Candidate, Events},
+        table::EntryId,
     },
 };
 
@@ -84,6 +85,8 @@ pub struct Engine {
     hops: NextHopBook,
     kernel: Box<dyn Kernel>,
     sessions: BTreeMap<SessionId, MediaSession>,
+    /// Entries whose leg has changed its session since they were published, until they can be reused.
+    moved: HashMap<EntryId, (SessionId, Side)>,
     /// Where the round over the sessions goes on.
     cursor: SessionId,
     next_tick: Time,
@@ -111,6 +114,7 @@ impl Engine {
             ports: Ports::new(config),
             kernel,
             sessions: BTreeMap::new(),
+            moved: HashMap::new(),
             cursor: SessionId(0),
             next_tick: Time::ZERO,
             next_id: 1,
@@ -198,12 +202,13 @@ impl Engine {
     /// Candidates, entries that may be reused, and a share of the sessions. Call it every few milliseconds.
     pub fn tick(&mut self, now: Time) {
         self.take_candidates(now);
-        let sessions = &mut self.sessions;
+        let (sessions, moved) = (&mut self.sessions, &mut self.moved);
         self.publisher.reclaim(|table, retired| {
             let view = table.plan(retired.entry);
-            if let Some(session) = sessions.get_mut(&view.session()) {
-                let leg = &mut session.legs[view.side().index()];
+            let (id, side) = moved.remove(&retired.entry).unwrap_or((view.session(), view.side()));
+            if let Some(session) = sessions.get_mut(&id) {
                 let rtcp = retired.key.class == FlowClass::Rtcp;
+                let leg = &mut session.legs[side.index()];
                 leg.flow(retired.key.class).figures.retire(retired.entry, &table.state(retired.entry), rtcp);
             }
         });
@@ -324,6 +329,22 @@ impl MediaControl for Engine {
         {
             self.recompile(now, id);
         }
+    }
+
+    fn exchange(&mut self, now: Time, one: (SessionId, Side), other: (SessionId, Side)) {
+        if one.0 == other.0 || !self.sessions.contains_key(&other.0) {
+            return;
+        }
+        let Some(mut first) = self.sessions.remove(&one.0) else { return };
+        if let Some(second) = self.sessions.get_mut(&other.0) {
+            first.exchange(now, one.1, second, other.1);
+            let (here, there) = (first.legs[one.1.index()].entries(), second.legs[other.1.index()].entries());
+            self.moved.extend(here.into_iter().map(|entry| (entry, one)));
+            self.moved.extend(there.into_iter().map(|entry| (entry, other)));
+        }
+        self.sessions.insert(one.0, first);
+        self.recompile(now, one.0);
+        self.recompile(now, other.0);
     }
 
     fn close(&mut self, now: Time, id: SessionId) -> Option<SessionReport> {

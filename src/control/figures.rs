@@ -91,6 +91,11 @@ impl FlowFigures {
         }
     }
 
+    /// Entries that are still to be retired.
+    pub fn waiting(&self) -> impl Iterator<Item = EntryId> {
+        self.pending.iter().copied()
+    }
+
     fn sum(&self, table: &FlowTable, current: Option<EntryId>, rtcp: bool) -> Totals {
         let mut totals = self.totals;
         for entry in self.pending.iter().copied().chain(current) {

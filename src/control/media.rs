@@ -113,6 +113,12 @@ impl Leg {
         }
     }
 
+    /// Entries of the table that bear, or will bear, figures of this leg.
+    pub fn entries(&self) -> Vec<EntryId> {
+        let flows = [&self.rtp, &self.rtcp];
+        flows.into_iter().flat_map(|flow| flow.figures.waiting().chain(flow.entry())).collect()
+    }
+
     /// Where this side's RTP is sent to: where it really comes from, else where the description says.
     fn rtp_destination(&self) -> Option<SocketAddr> {
         let told = self.media.as_ref()?.rtp?;
@@ -235,6 +241,20 @@ impl MediaSession {
             self.legs.iter_mut().for_each(|leg| leg.latch.confirmed(now));
         }
         entered
+    }
+
+    /// A leg of this session and one of another change places.
+    pub fn exchange(&mut self, now: Time, side: Side, other: &mut MediaSession, other_side: Side) {
+        let (one, two) = (&mut self.legs[side.index()], &mut other.legs[other_side.index()]);
+        std::mem::swap(one, two);
+        // A candidate that is queued for the one leg must not count for the other in its place.
+        let newest = one.rtp.version.max(two.rtp.version);
+        (one.rtp.version, two.rtp.version) = (newest, newest);
+        for session in [self, other] {
+            session.active = now;
+            session.timed_out = false;
+            session.packets = 0;
+        }
     }
 
     /// The new source, if this candidate decides it.

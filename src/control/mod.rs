@@ -38,6 +38,10 @@ pub trait MediaControl {
     /// Early media (bounded by the ring time-out) or confirmed (the latching window starts to run out).
     fn phase(&mut self, now: Time, id: SessionId, phase: Phase);
 
+    /// Two sides of two sessions change places, with their ports, their remotes and their figures: whom the one side talked
+    /// to, the other now talks to. Neither peer sees another address of ours.
+    fn exchange(&mut self, now: Time, one: (SessionId, Side), other: (SessionId, Side));
+
     /// Ends the session: flows stop at once, ports rest, the final figures are returned.
     fn close(&mut self, now: Time, id: SessionId) -> Option<SessionReport>;
 

@@ -364,3 +364,37 @@ fn a_full_table_refuses_the_call_and_leaves_the_others_alone() {
     assert_eq!(engine.flows().count(), 8);
     assert_eq!(engine.spare_ports(), 4, "a refused call keeps no port");
 }
+
+#[test]
+fn two_sides_change_places_with_their_ports_and_their_peers() {
+    let mut rig = rig();
+    let (spare, ports) = (rig.engine.spare_entries(), rig.engine.spare_ports());
+    let one = rig.call(t(0));
+    let two = rig.engine.open(t(0), &request()).unwrap();
+    rig.engine.update(t(0), two.id, Side::A, &leg("198.18.1.21:6100", 0, Encoding::Pcmu));
+    rig.engine.update(t(0), two.id, Side::B, &leg("198.18.2.21:7100", 8, Encoding::Pcma));
+    rig.engine.phase(t(0), two.id, Phase::Confirmed);
+    let version = rig.version(one.id, Side::B).max(rig.version(two.id, Side::B));
+    rig.engine.exchange(t(1_000), (one.id, Side::B), (two.id, Side::B));
+    // Who called first is fed to who was called second, from the port that the latter knows; and the other way.
+    let flow = |rig: &Rig, id, side| {
+        let found = rig.engine.flows().find(|f| f.session == id && f.side == side && !f.plan.rtcp).unwrap();
+        (found.local, found.plan.admit, found.plan.out_source, found.plan.out_destination.unwrap())
+    };
+    let at = |text: &str| text.parse::<std::net::SocketAddr>().unwrap();
+    let (a1, b2) = (one.local[0].rtp, two.local[1].rtp);
+    assert_eq!(flow(&rig, one.id, Side::A), (a1, Admit::Exact(at(A)), b2, at("198.18.2.21:7100")));
+    assert_eq!(flow(&rig, one.id, Side::B), (b2, Admit::Exact(at("198.18.2.21:7100")), a1, at(A)));
+    assert_eq!(flow(&rig, two.id, Side::B).3, at("198.18.1.21:6100"));
+    assert_eq!(rig.engine.local(one.id, Side::B).unwrap().rtp, b2);
+    // What was queued about the leg before says nothing of the one in its place.
+    assert!(rig.version(one.id, Side::B) > version && rig.version(two.id, Side::B) > version);
+    // Each session gives back what it now has, and no entry is lost on the way.
+    assert!(rig.engine.close(t(1_000), two.id).is_some());
+    rig.run(t(1_000), 10);
+    assert_eq!(rig.engine.flows().count(), 4);
+    assert!(rig.engine.close(t(2_000), one.id).is_some());
+    rig.run(t(2_000), 10);
+    assert_eq!((rig.engine.spare_entries(), rig.engine.spare_ports()), (spare, ports - 4));
+    rig.engine.exchange(t(3_000), (one.id, Side::A), (two.id, Side::A));
+}

@@ -142,11 +142,6 @@ impl<Io: PacketIo> Worker<Io> {
         }
     }
 
-    #[cfg(test)]
-    pub(super) fn shared(&self) -> &Shared {
-        &self.shared
-    }
-
     /// Until `stop`. Allocates nothing.
     pub fn run(&mut self, stop: &AtomicBool) {
         self.boundary.enter();

@@ -10,6 +10,7 @@ pub mod flow;
 pub mod guard;
 pub mod message;
 pub mod names;
+pub mod outside;
 pub mod overload;
 pub mod pairs;
 pub mod register;

@@ -26,8 +26,8 @@ use crate::{
         Health,
         admin::{
             AdminRequest, AdminResponse, Answer, BanRow, CallDetail, CallRow, CallState, CertificateRow,
-            DestinationRow, DrainState, FlowKind, FlowRow, LegDetail, Listing, MAX_ROWS, Named, PortRow, RegistrationRow,
-            Status, TrunkRow,
+            DestinationRow, DrainState, FlowKind, FlowRow, LegDetail, Listing, MAX_ROWS, Named, PortRow,
+            RegistrationRow, Status, TrunkRow,
         },
     },
     sip::{

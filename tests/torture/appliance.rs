@@ -98,6 +98,8 @@ impl MediaControl for Media {
         assert!(self.open.contains_key(&id.0));
     }
 
+    fn exchange(&mut self, _now: Time, _one: (SessionId, Side), _other: (SessionId, Side)) {}
+
     fn close(&mut self, _now: Time, id: SessionId) -> Option<SessionReport> {
         assert!(self.open.remove(&id.0).is_some(), "a session is closed once");
         None

@@ -87,11 +87,11 @@ fn place_calls(ground: &Topology, room: &Path) -> Result<Vec<Sipp>> {
         (("caller_relay", "callee_relay"), CALLEE, Law::Mu, "70", 5060, 30_000),
         (("caller_law", "callee_law"), SECOND, Law::A, "80", 5061, 34_000),
     ] {
-        let callee = Phone { name: names.1, calls: CALLS, limit: HOUR, ..Phone::callee(address, law) };
+        let callee = Phone { name: names.1.into(), calls: CALLS, limit: HOUR, ..Phone::callee(address, law) };
         phones.push(callee.start(&ground.callee, &scenarios, room)?);
         wait_for_port(ground, address)?;
         let caller = Phone {
-            name: names.0,
+            name: names.0.into(),
             port,
             dial: dial.to_owned(),
             media_port,

@@ -23,7 +23,7 @@ use crate::{
         endpoint::{AttemptRecord, Cause, Core, EndedBy, Level, Refusal, SDP, Turn, Use},
         flow::{Flow, Path},
         message::{CSeq, HeaderName, Message, Method, NameAddr, Scheme, Uri, escape_user},
-        route::Destination,
+        route::{Destination, Numbers},
         trunk::{Direction, count, limits},
     },
 };
@@ -53,13 +53,13 @@ fn start(core: &mut Core, turn: &mut Turn<'_>, call: &mut Call, destination: Des
     if let Some(request) = call.invite_request(core) {
         Crossing::new(core, &call.a.trunk, &destination.trunk, destination.listener).check_privacy(request)?;
     }
-    media::open(core, turn, call, &destination)?;
+    media::open(core, turn, call, &destination.trunk)?;
     let offer = match call.invite_request(core).map(|request| request.body.clone()) {
         Some(body) if !body.is_empty() => Some(media::pass_offer(core, call, Side::A, &body, &destination.trunk)?),
         _ => None,
     };
     let unavailable = || Refusal::new(503, Cause::Unavailable);
-    let written = Written::new(core, call, &destination);
+    let written = Written::new(core, &call.numbers, &destination);
     let ids = Ids { tag: core.random.token(), call_id: core.random.token(), seq: 1, min_se_s: SHORTEST_S };
     let (invite, dialog) =
         build_invite(core, turn.now, call, &destination, &written, offer, &ids).ok_or_else(unavailable)?;
@@ -87,7 +87,7 @@ fn start(core: &mut Core, turn: &mut Turn<'_>, call: &mut Call, destination: Des
     let text = format!("trying {} ({})", destination.uri, destination.trunk);
     core.log(Level::Info, Some(call.id), Some(call.sip_call_id()), text);
     call.record.attempts.push(record);
-    call.b = Some(Leg::new(dialog, &destination.trunk));
+    call.b = Some(Leg::calling(dialog, &destination.trunk, &destination.uri));
     let no_reply_ms = trunk_of(core, &destination.trunk).map_or(4_000, |t| t.no_reply_ms);
     call.attempt = Some(Attempt {
         client,
@@ -103,16 +103,16 @@ pub fn trunk_of<'a>(core: &'a Core, name: &str) -> Option<&'a crate::config::Tru
 }
 
 /// The numbers of a call as its destination's trunk wants them.
-struct Written {
-    called: String,
-    calling: Option<String>,
+pub struct Written {
+    pub called: String,
+    pub calling: Option<String>,
 }
 
 impl Written {
-    fn new(core: &Core, call: &Call, destination: &Destination) -> Written {
+    pub fn new(core: &Core, numbers: &Numbers, destination: &Destination) -> Written {
         let trunk = core.routing.trunk(&destination.trunk);
         let write = |number| trunk.map(|trunk| core.routing.written(number, trunk)).unwrap_or_default();
-        Written { called: write(&call.numbers.called), calling: call.numbers.calling.as_ref().map(write) }
+        Written { called: write(&numbers.called), calling: numbers.calling.as_ref().map(write) }
     }
 }
 
@@ -136,9 +136,9 @@ fn build_invite(
 ) -> Option<(Message, Dialog)> {
     let Ids { tag, call_id, seq, min_se_s } = ids;
     let request = call.invite_request(core)?;
-    let target = called_uri(call, request.uri()?, destination, written)?;
+    let target = called_uri(&call.numbers, request.uri()?, destination, written)?;
     let crossing = Crossing::new(core, &call.a.trunk, &destination.trunk, destination.listener);
-    let mut from = calling_address(call, request, crossing.caller(request)?, written)?;
+    let mut from = calling_address(&call.numbers, request, crossing.caller(request)?, written)?;
     from.set_tag(tag);
     let mut to = NameAddr::new(Uri::sip(target.user.as_deref(), target.host.clone(), None));
     to.uri.scheme = target.scheme.clone();
@@ -160,6 +160,9 @@ fn build_invite(
     session_timer::ask(session_timer::policy(core, &destination.trunk), None, *min_se_s, &mut invite);
     prack::ask(core, call, &destination.trunk, &mut invite);
     headers::push(crossing.request(request), &mut invite);
+    if let Some(origin) = &call.origin {
+        origin.complete(&crossing, &mut invite);
+    }
     if let Some(offer) = offer {
         invite.headers.push(HeaderName::ContentType, SDP);
         invite.body = offer;
@@ -192,7 +195,7 @@ fn ask_again(core: &mut Core, turn: &mut Turn<'_>, call: &mut Call, response: &M
         Some(body) if !body.is_empty() => media::pass_offer(core, call, Side::A, &body, &destination.trunk).ok(),
         _ => None,
     };
-    let written = Written::new(core, call, &destination);
+    let written = Written::new(core, &call.numbers, &destination);
     let Some((invite, dialog)) = build_invite(core, turn.now, call, &destination, &written, offer, &ids) else {
         return false;
     };
@@ -202,7 +205,7 @@ fn ask_again(core: &mut Core, turn: &mut Turn<'_>, call: &mut Call, response: &M
     let purpose = Use::Setup { call: call.id, trunk: destination.trunk.clone() };
     let path = Path::direct(dialog.source);
     let Some(client) = core.send(turn.now, &destination.trunk, invite, path, mark, purpose) else { return false };
-    let mut leg = Leg::new(dialog, &destination.trunk);
+    let mut leg = Leg::calling(dialog, &destination.trunk, &destination.uri);
     leg.min_se_s = min_se_s;
     call.b = Some(leg);
     if let Some(attempt) = &mut call.attempt {
@@ -218,8 +221,8 @@ pub fn begin_again(core: &Core, now: Time, call: &mut Call, invite: &Message) ->
     let seq = leg.dialog.local_seq().checked_add(1)?;
     let (from, to) = (invite.from().ok()?, invite.to().ok()?);
     let dialog = Dialog::calling(&leg.dialog.call_id, from, to, seq, leg.dialog.source);
-    let (trunk, min_se_s) = (leg.trunk.clone(), leg.min_se_s);
-    call.b = Some(Leg { min_se_s, ..Leg::new(dialog, &trunk) });
+    let (trunk, place, min_se_s) = (leg.trunk.clone(), leg.place.clone(), leg.min_se_s);
+    call.b = Some(Leg { min_se_s, place, ..Leg::new(dialog, &trunk) });
     let no_reply_ms = trunk_of(core, &trunk).map_or(4_000, |t| t.no_reply_ms);
     if let Some(attempt) = &mut call.attempt {
         attempt.no_reply_at = Some(now + Duration::from_millis(u64::from(no_reply_ms)));
@@ -228,25 +231,30 @@ pub fn begin_again(core: &Core, now: Time, call: &mut Call, invite: &Message) ->
 }
 
 /// The number called, at the destination.
-fn called_uri(call: &Call, asked: &Uri, destination: &Destination, written: &Written) -> Option<Uri> {
+pub fn called_uri(numbers: &Numbers, asked: &Uri, destination: &Destination, written: &Written) -> Option<Uri> {
     let mut uri = Uri::parse(&destination.uri).ok()?;
     // RFC 3261 §26.2.2: sips stays sips, which says TLS by itself.
     if asked.scheme == Scheme::Sips {
         uri.scheme = Scheme::Sips;
         uri.params.remove("transport");
     }
-    uri.user = call.numbers.called.user_part(asked, &written.called);
+    uri.user = numbers.called.user_part(asked, &written.called);
     note_user(asked, &mut uri);
     Some(uri)
 }
 
 /// The caller as the other side may see him, with his number as it wants it; who stays unknown has none.
-fn calling_address(call: &Call, request: &Message, mut shown: NameAddr, written: &Written) -> Option<NameAddr> {
+pub fn calling_address(
+    numbers: &Numbers,
+    request: &Message,
+    mut shown: NameAddr,
+    written: &Written,
+) -> Option<NameAddr> {
     if hiding::is_nowhere(&shown.uri.host) {
         return Some(shown);
     }
     let caller = request.from().ok()?;
-    if let (Some(number), Some(written)) = (&call.numbers.calling, &written.calling) {
+    if let (Some(number), Some(written)) = (&numbers.calling, &written.calling) {
         // Of what was dialled, that which may be shown.
         let params = shown.uri.user.as_deref().and_then(|user| user.split_once(';')).map(|(_, params)| params);
         shown.uri.user = match params {

@@ -5,7 +5,14 @@ use std::collections::VecDeque;
 use serde::{Deserialize, Serialize};
 
 pub use super::leg::{Late, Leg, LegState, Unacked};
-use super::{media::CallMedia, progress::Held, reinvite::Reinvite, reliable::Reliable, teardown::Ending};
+use super::{
+    media::CallMedia,
+    progress::Held,
+    reinvite::Reinvite,
+    reliable::Reliable,
+    teardown::Ending,
+    transfer::{Origin, PassedRefer, Pending},
+};
 use crate::{
     base::{Time, ids::Side},
     sip::{
@@ -70,6 +77,21 @@ pub struct Call {
     pub answered: Option<Time>,
     /// Filled in as the call goes; its times at the end.
     pub record: CallRecord,
+    /// tandem makes it itself, to the target of a transfer: leg A is nobody, and stays `Gone`.
+    #[serde(default)]
+    pub origin: Option<Box<Origin>>,
+    /// A transfer under way.
+    #[serde(default)]
+    pub transfer: Option<Box<Pending>>,
+    /// REFERs that were passed on, newest last.
+    #[serde(default)]
+    pub passed: Vec<PassedRefer>,
+    /// Records of calls whose legs joined this one; they are written with its own.
+    #[serde(default)]
+    pub carried: Vec<CallRecord>,
+    /// Its record is another call's to write.
+    #[serde(default)]
+    pub absorbed: bool,
     /// Where it is counted as in progress.
     #[serde(skip)]
     pub counted: Counted,
@@ -117,8 +139,11 @@ impl Call {
         .min()
     }
 
-    /// The request of leg A's INVITE, as long as it waits for a final response.
-    pub fn invite_request<'a>(&self, core: &'a Core) -> Option<&'a Message> {
-        core.live.tx.server(self.invite).map(|entry| &entry.request)
+    /// The request of leg A's INVITE, as long as it waits for a final response; or what stands for it.
+    pub fn invite_request<'a>(&'a self, core: &'a Core) -> Option<&'a Message> {
+        match &self.origin {
+            Some(origin) => Some(&origin.invite),
+            None => core.live.tx.server(self.invite).map(|entry| &entry.request),
+        }
     }
 }

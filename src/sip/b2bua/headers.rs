@@ -16,7 +16,7 @@ use crate::{
     sip::{
         endpoint::{Cause, Core, Refusal},
         flow::ListenerId,
-        message::{HeaderName, Host, Message, NameAddr, Start, Uri, escape_user},
+        message::{HeaderName, Host, Message, NameAddr, Params, Start, Uri, escape_user},
     },
 };
 
@@ -92,6 +92,25 @@ impl<'a> Crossing<'a> {
 
     fn trusts(trunk: Option<&Trunk>) -> bool {
         trunk.is_some_and(|trunk| trunk.identity.trust)
+    }
+
+    /// RFC 3892: who asks for a transfer, as the other side may know him; that his trunk is believed is for the caller to
+    /// say.
+    pub fn referrer(&self, line: &str, message: &Message) -> Option<String> {
+        let list = self.mask.addresses(line, &self.secrets(message));
+        let by = list.into_iter().next().filter(|_| Self::trusts(self.to))?;
+        Some(NameAddr { params: Params::new(), ..by }.to_string())
+    }
+
+    /// The same, for a REFER that crosses.
+    pub fn referred(&self, refer: &Message) -> Option<String> {
+        let line = refer.headers.get(&HeaderName::ReferredBy).filter(|_| Self::trusts(self.from))?;
+        self.referrer(line, refer)
+    }
+
+    /// Whom a REFER names, as the other side is to call him: by way of tandem.
+    pub fn refer_to(&self, target: &NameAddr, refer: &Message) -> Option<NameAddr> {
+        self.redirect.address(target, &self.secrets(refer))
     }
 
     fn secrets(&self, message: &Message) -> Secrets {

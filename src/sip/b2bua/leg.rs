@@ -10,7 +10,7 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    refresh::Refreshing,
+    refresh::{Refreshing, Reoffer},
     session_timer::{SHORTEST_S, SessionTimer},
 };
 use crate::{
@@ -73,12 +73,18 @@ pub struct Peer {
     /// The first offer and answer are both known to have arrived: what RFC 3311 §5.1 wants of an early dialog before
     /// it is changed.
     pub agreed: bool,
+    /// The Privacy (RFC 3323) that it asked for last.
+    #[serde(default)]
+    pub privacy: Option<String>,
 }
 
 impl Peer {
     pub fn note(&mut self, message: &Message) {
         if message.headers.contains(&HeaderName::Allow) {
             self.update = message.tokens(&HeaderName::Allow).any(|method| method == "UPDATE");
+        }
+        if let Some(privacy) = message.headers.get(&HeaderName::Privacy) {
+            self.privacy = Some(privacy.to_owned());
         }
     }
 }
@@ -102,6 +108,15 @@ pub struct Leg {
     /// The highest Min-SE that the peer has asked for.
     pub min_se_s: u32,
     pub refreshing: Option<Refreshing>,
+    /// The destination that we called, as configured; None: this side called us.
+    #[serde(default)]
+    pub place: Option<String>,
+    /// Another party is at the other end: this side is to be told what changed.
+    #[serde(default)]
+    pub reoffer: Option<Reoffer>,
+    /// A REFER of this peer was accepted: the next one's NOTIFYs name theirs (RFC 3515 §2.4.6).
+    #[serde(default)]
+    pub referred: bool,
 }
 
 impl Leg {
@@ -116,7 +131,15 @@ impl Leg {
             timer: None,
             min_se_s: SHORTEST_S,
             refreshing: None,
+            place: None,
+            reoffer: None,
+            referred: false,
         }
+    }
+
+    /// One that we call.
+    pub fn calling(dialog: Dialog, trunk: &str, place: &str) -> Self {
+        Leg { place: Some(place.to_owned()), ..Leg::new(dialog, trunk) }
     }
 
     /// The dialog ended: nothing finds the leg any more.
@@ -125,6 +148,7 @@ impl Leg {
         self.state = LegState::Gone;
         self.unacked = None;
         self.timer = None;
+        self.reoffer = None;
         self.forks.clear();
     }
 
@@ -175,6 +199,7 @@ impl Leg {
     pub fn next_deadline(&self) -> Option<Time> {
         let unacked = self.unacked.as_ref().map(|unacked| unacked.next.min(unacked.give_up));
         let timer = self.timer.as_ref().map(SessionTimer::next_deadline);
-        unacked.into_iter().chain(timer).min()
+        let reoffer = self.reoffer.as_ref().map(|reoffer| reoffer.at);
+        unacked.into_iter().chain(timer).chain(reoffer).min()
     }
 }

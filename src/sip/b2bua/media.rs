@@ -13,8 +13,7 @@ use crate::{
     sip::{
         endpoint::{Cause, Core, Level, Refusal, SDP, Turn},
         message::{HeaderName, Message},
-        route::Destination,
-        sdp::{Sdp, SdpAnchor},
+        sdp::{Joined, Sdp, SdpAnchor},
     },
 };
 
@@ -37,10 +36,10 @@ pub fn sdp_of(message: &Message) -> Option<Bytes> {
     (!message.body.is_empty() && message.content_is(SDP)).then(|| message.body.clone())
 }
 
-/// Opens the media session for an attempt. The one of an earlier attempt serves again if it has the same addresses; to
+/// Opens the media session for an attempt to a trunk. The one of an earlier attempt serves again if it has the same addresses; to
 /// leg A it is one session all along.
-pub fn open(core: &mut Core, turn: &mut Turn<'_>, call: &mut Call, destination: &Destination) -> Result<(), Refusal> {
-    let names = [names_of(core, &call.a.trunk), names_of(core, &destination.trunk)];
+pub fn open(core: &mut Core, turn: &mut Turn<'_>, call: &mut Call, trunk: &str) -> Result<(), Refusal> {
+    let names = [names_of(core, &call.a.trunk), names_of(core, trunk)];
     let mut anchor = match &call.media {
         Some(media) => media.anchor.clone(),
         None => SdpAnchor::new([core.random.u64(), core.random.u64()]),
@@ -125,6 +124,66 @@ pub fn pass_answer(
     let answer = Some(Bytes::copy_from_slice(answer));
     media.said = if offerer == Side::A { [offer, answer] } else { [answer, offer] };
     Ok(answered.sdp)
+}
+
+/// What comes of it if leg `from` of `other` takes the place of `call`'s `side`, that newcomer having said `new`; nothing
+/// is changed yet.
+pub fn join(
+    core: &mut Core,
+    call: &Call,
+    side: Side,
+    other: &Call,
+    from: Side,
+    new: &[u8],
+) -> Result<(SdpAnchor, Joined), Refusal> {
+    let missing = || Refusal::new(488, Cause::NotAcceptable);
+    let (Some(ours), Some(theirs)) = (&call.media, &other.media) else { return Err(missing()) };
+    let kept = ours.said[side.other().index()].as_ref().ok_or_else(missing)?;
+    let trunk = call.leg(side.other()).map(|leg| leg.trunk.as_str()).unwrap_or_default();
+    let codecs = attempt::trunk_of(core, trunk).map(|t| t.codecs.clone()).unwrap_or_default();
+    let mut anchor = ours.anchor.clone();
+    anchor.adopt(side, &theirs.anchor, from);
+    let mut locals = ours.session.local.clone();
+    locals[side.index()] = theirs.session.local[from.index()].clone();
+    let said = Sdp::parse(new).and_then(|new| Sdp::parse(kept).map(|kept| (new, kept)));
+    let joined = said.and_then(|(new, kept)| anchor.join(side, new, kept, &locals, &codecs));
+    joined.map(|joined| (anchor, joined)).map_err(|error| {
+        core.log(Level::Info, Some(call.id), Some(call.sip_call_id()), format!("the sides cannot be joined: {error}"));
+        Refusal::new(error.status(), Cause::NotAcceptable)
+    })
+}
+
+/// Puts that into effect: the ports of both sides go along with their peers.
+pub fn exchange(
+    turn: &mut Turn<'_>,
+    (call, side): (&mut Call, Side),
+    (other, from): (&mut Call, Side),
+    new: &Bytes,
+    (anchor, joined): (SdpAnchor, &Joined),
+) {
+    let (Some(ours), Some(theirs)) = (&mut call.media, &mut other.media) else { return };
+    turn.media.exchange(turn.outside, (ours.session.id, side), (theirs.session.id, from));
+    std::mem::swap(&mut ours.session.local[side.index()], &mut theirs.session.local[from.index()]);
+    std::mem::swap(&mut ours.names[side.index()], &mut theirs.names[from.index()]);
+    ours.anchor = anchor;
+    ours.offered = None;
+    ours.renegotiated = true;
+    ours.said[side.index()] = Some(new.clone());
+    for (side, leg) in Side::BOTH.iter().zip(&joined.legs) {
+        turn.media.update(turn.outside, ours.session.id, *side, leg);
+    }
+}
+
+/// `side` has left, and nobody is in its place yet.
+pub fn silence(turn: &mut Turn<'_>, call: &Call, side: Side) {
+    if let Some(media) = &call.media {
+        turn.media.update(turn.outside, media.session.id, side, &LegMedia::nowhere());
+    }
+}
+
+/// What `side` said, as if it held nobody.
+pub fn offer_of(call: &Call, side: Side) -> Option<Bytes> {
+    Sdp::parse(&said(call, side)?).ok().map(|said| said.active().write())
 }
 
 /// What `side` was told last, as an offer that changes nothing.

@@ -11,7 +11,8 @@
 //! | Contact | each leg alone: a target refresh moves that peer |
 //! | reliability of provisional responses, RFC 3262 | each leg alone, with its own RSeq and repetitions (`reliable`, `prack`); but leg B's PRACK for a description waits for the caller's, since that may carry an answer or an offer, and so does the 2xx (§3) |
 //! | forks of leg B | early dialogs of their own on leg B (`leg`), one early dialog towards the caller: its media follows the fork that sent a description last, the first 2xx wins, later ones are acknowledged and hung up |
-//! | INFO | crosses with its body (`relay`) |
+//! | INFO, MESSAGE | cross with their bodies (`relay`) |
+//! | REFER, Replaces | a leg's place is taken by another call's, or the request crosses (`transfer`) |
 //! | BYE, CANCEL | end both legs (`teardown`) |
 //!
 //! Always: a call that has not ended owns at most one media session,
@@ -35,6 +36,7 @@ pub mod reliable;
 pub mod session_timer;
 pub mod setup;
 pub mod teardown;
+pub mod transfer;
 pub mod unwanted;
 pub mod update;
 pub mod view;

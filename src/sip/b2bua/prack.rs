@@ -55,7 +55,8 @@ pub fn rack(request: &Message) -> Option<(u32, u32, Method)> {
 /// 100rel cannot, so leg B is not told of it then.
 pub fn ask(core: &Core, call: &Call, trunk: &str, invite: &mut Message) {
     let policy = reliable::policy(core, trunk);
-    if call.late && call.reliable.is_none() {
+    // A call of tandem's own has no caller to pass a reliable response to.
+    if call.origin.is_some() || call.late && call.reliable.is_none() {
         let others: Vec<&str> = core.extensions(trunk).into_iter().filter(|tag| *tag != reliable::RELIABLE).collect();
         invite.headers.remove(&HeaderName::Supported);
         if !others.is_empty() {

@@ -17,7 +17,7 @@ use super::{
     reliable::{self, Carries, Couple},
     session_timer,
     teardown::{self, Ending},
-    unwanted,
+    transfer, unwanted,
 };
 use crate::{
     base::ids::Side,
@@ -124,6 +124,13 @@ fn provisional(
         (Order::Next(rseq), Some(tag)) => Some(Couple { tag, rseq, seq }),
         _ => None,
     };
+    if call.origin.is_some() {
+        transfer::rings(core, call, response);
+        if let Some(couple) = couple {
+            prack::send(core, turn.now, call, &couple, None);
+        }
+        return;
+    }
     let Some(passed) = to_caller(core, call, response, body) else { return };
     let reliably = |required| required || carries != Carries::Nothing || couple.is_some();
     if call.reliable.as_ref().is_some_and(|reliable| reliably(reliable.required)) {
@@ -291,6 +298,9 @@ fn answered(core: &mut Core, turn: &mut Turn<'_>, call: &mut Call, client: Clien
     media::phase(turn, call, control::Phase::Confirmed);
     let text = format!("answered by {}", attempt.destination.uri);
     core.log(Level::Info, Some(call.id), Some(call.sip_call_id()), text);
+    if call.origin.is_some() {
+        return transfer::answered(core, call);
+    }
     if let Some(mut passed) = to_caller(core, call, response, body) {
         let policy = session_timer::policy(core, &call.a.trunk);
         if let Some(request) = core.live.tx.server(call.invite).map(|entry| &entry.request) {

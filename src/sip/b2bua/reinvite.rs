@@ -17,7 +17,7 @@ use super::{
     reliable::{self, Couple},
     session_timer, setup,
     teardown::{self, Ending},
-    unwanted,
+    transfer, unwanted,
 };
 use crate::{
     base::{Time, ids::Side},
@@ -91,6 +91,14 @@ fn begin(
     let leg = call.leg_mut(side).ok_or(Refusal::new(481, Cause::DialogLost))?;
     leg.peer.note(request);
     session_timer::check(session_timer::policy(core, &leg.trunk), request)?;
+    if transfer::is_alone(call, side) {
+        setup::check_body(request)?;
+        // There is nobody yet whom a change would concern.
+        let told = media::told(call, side).filter(|_| media::is_in_force(call, side, &request.body));
+        let told = told.ok_or(Refusal::new(491, Cause::BadRequest))?;
+        answer_here(core, turn, call, side, server, request, Some(told));
+        return Ok(());
+    }
     may_begin(core, call, side)?;
     setup::check_body(request)?;
     if request.max_forwards() == Some(0) {

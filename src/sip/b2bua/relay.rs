@@ -1,5 +1,5 @@
-//! Requests that cross within a call without touching it: INFO (RFC 6086) with its body. And OPTIONS, which tandem
-//! answers itself. Slow-path thread.
+//! Requests that cross within a call without touching it, with their bodies: INFO (RFC 6086), MESSAGE (RFC 3428 §8), a
+//! REFER that is passed on. And OPTIONS, which tandem answers itself. Slow-path thread.
 
 use super::{
     call::{Call, LegState, Phase},
@@ -9,7 +9,7 @@ use crate::{
     base::ids::Side,
     sip::{
         endpoint::{Core, SDP, Turn, Use},
-        message::{HeaderName, Message, Method},
+        message::{HeaderName, Message, Method, Scheme},
         transaction::ServerId,
     },
 };
@@ -22,24 +22,30 @@ fn passed() -> Vec<HeaderName> {
         HeaderName::ContentLanguage,
         HeaderName::ContentDisposition,
         HeaderName::Other("Info-Package".into()),
+        HeaderName::Other("Refer-Sub".into()),
     ]
 }
 
-/// An INFO from `side` goes to the other one.
-pub fn info(core: &mut Core, turn: &mut Turn<'_>, call: &mut Call, side: Side, server: ServerId, request: &Message) {
-    if let Err(status) = pass(core, turn, call, side, server, request) {
+/// An INFO, or a MESSAGE, from `side` goes to the other one.
+pub fn pass(core: &mut Core, turn: &mut Turn<'_>, call: &mut Call, side: Side, server: ServerId, request: &Message) {
+    let method = request.method().cloned().unwrap_or(Method::Info);
+    if let Err(status) = send(core, turn, call, side, server, request, method, Vec::new()) {
         core.answer(turn.now, server, status);
     }
 }
 
-fn pass(
+/// Sends a request of `side` on with its body and these header fields, and returns its CSeq number there.
+#[allow(clippy::too_many_arguments)]
+pub fn send(
     core: &mut Core,
     turn: &Turn<'_>,
     call: &mut Call,
     side: Side,
     server: ServerId,
     request: &Message,
-) -> Result<(), u16> {
+    method: Method,
+    lines: Vec<(HeaderName, String)>,
+) -> Result<u32, u16> {
     let forwards = request.max_forwards().unwrap_or(70).checked_sub(1).ok_or(483u16)?;
     let (id, to) = (call.id, side.other());
     // RFC 3261 §21.4.18: there is nobody at the other end, not yet or not any more.
@@ -51,13 +57,20 @@ fn pass(
     if !there {
         return Err(480);
     }
-    let mut out = leg.dialog.request(Method::Info);
+    let targets = matches!(method, Method::Refer | Method::Notify);
+    let mut out = leg.dialog.request(method);
     out.headers.set(HeaderName::MaxForwards, forwards.to_string());
+    let path = core.path(&leg.dialog, &leg.trunk);
+    if targets {
+        // RFC 3515 §2.2, RFC 6665 §8.2: these say where their sender is found.
+        out.headers.push(HeaderName::Contact, core.contact(path.flow.local, leg.dialog.is_secure()));
+    }
+    headers::push(lines, &mut out);
     headers::copy(request, &mut out, passed());
     out.body = request.body.clone();
-    let path = core.path(&leg.dialog, &leg.trunk);
+    let seq = leg.dialog.local_seq();
     let purpose = Use::Relay { call: id, to, answer: server };
-    core.send(turn.now, &leg.trunk, out, path, 0, purpose).map(|_| ()).ok_or(480)
+    core.send(turn.now, &leg.trunk, out, path, 0, purpose).map(|_| seq).ok_or(480)
 }
 
 /// The other side's final response goes back.
@@ -67,13 +80,26 @@ pub fn response(core: &mut Core, turn: &Turn<'_>, answer: ServerId, response: &M
     let Some(mut out) = core.response(answer, status, &phrase, "") else { return };
     headers::copy(response, &mut out, passed());
     headers::push(headers::passed_with(response), &mut out);
+    if let Some(contact) = dialog_contact(core, answer, response) {
+        out.headers.push(HeaderName::Contact, contact);
+    }
     out.body = response.body.clone();
     core.respond(turn.now, answer, &out);
 }
 
-/// RFC 3261 §12.2.1.2: a side that does not know the dialog any more has hung up.
+/// RFC 3515 §2.2: the 2xx to a REFER says where to find us.
+fn dialog_contact(core: &Core, answer: ServerId, response: &Message) -> Option<String> {
+    let entry = core.live.tx.server(answer)?;
+    let refers = entry.request.method() == Some(&Method::Refer) && response.status().is_some_and(|s| s < 300);
+    let secure = entry.request.uri().is_some_and(|uri| uri.scheme == Scheme::Sips);
+    refers.then(|| core.contact(entry.path().flow.local, secure))
+}
+
+/// RFC 3261 §12.2.1.2: a side that does not know the dialog any more has hung up. RFC 5057 §5.1: of a NOTIFY, it may be
+/// the subscription alone that it does not know, and who is referred may say so too.
 pub fn lost(core: &mut Core, turn: &mut Turn<'_>, call: &mut Call, response: &Message) {
-    if response.status() == Some(481) {
+    let about_dialog = response.cseq().is_ok_and(|cseq| !matches!(cseq.method, Method::Notify | Method::Refer));
+    if response.status() == Some(481) && about_dialog {
         teardown::dialog_lost(core, turn, call);
     }
 }

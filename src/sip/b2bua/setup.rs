@@ -7,10 +7,11 @@ use super::{
     call::{Call, Leg, Phase},
     reliable::{self, Reliable},
     session_timer,
+    transfer::{self, Replaces},
 };
 use crate::{
     base::ids::Side,
-    config::SipTransport,
+    config::{SipTransport, Transfer},
     sip::{
         dialog::Dialog,
         endpoint::{CallId, CallRecord, Cause, Core, EndedBy, Level, Output, Refusal, Turn},
@@ -32,7 +33,15 @@ pub fn incoming(core: &mut Core, turn: &mut Turn<'_>, server: ServerId, trunk: T
     let id = CallId(core.random.u64());
     core.counters.calls += 1;
     let record = begin_record(core, turn, id, trunk, &request, &choice);
-    let targets = admit(core, trunk, &request, &flow, &choice).and_then(|targets| {
+    let replaces = Replaces::of(&request).filter(|_| transfer::policy(core, &record.trunk_a) != Transfer::Refuse);
+    let checked = check(core, &record.trunk_a, &request, &flow, &choice);
+    if let (Some(replaces), Ok(())) = (replaces, &checked) {
+        let admitted = limits::admit(core, turn, &record.trunk_a, Direction::In);
+        let replaces = admitted.and(replaces);
+        transfer::begin_replacing(core, turn, server, &request, flow, choice.numbers, record, replaces);
+        return None;
+    }
+    let targets = checked.and_then(|()| route(core, &choice)).and_then(|targets| {
         // No limit keeps an emergency call out.
         if !choice.emergency {
             limits::admit(core, turn, &record.trunk_a, Direction::In)?;
@@ -41,7 +50,12 @@ pub fn incoming(core: &mut Core, turn: &mut Turn<'_>, server: ServerId, trunk: T
         if request.uri().is_some_and(|uri| uri.scheme == Scheme::Sips) { over_tls(targets) } else { Ok(targets) }
     });
     match targets {
-        Ok(targets) => begin(core, turn, id, server, &request, flow, targets, choice.numbers, record),
+        Ok(targets) => {
+            let mut call = begin(core, turn, server, &request, flow, choice.numbers, record)?;
+            call.targets = VecDeque::from(targets);
+            attempt::next(core, turn, &mut call);
+            Some(call)
+        }
         Err(refusal) => {
             refuse(core, turn, server, record, &refusal);
             None
@@ -49,7 +63,7 @@ pub fn incoming(core: &mut Core, turn: &mut Turn<'_>, server: ServerId, trunk: T
     }
 }
 
-fn begin_record(
+pub fn begin_record(
     core: &Core,
     turn: &Turn<'_>,
     id: CallId,
@@ -84,17 +98,13 @@ fn begin_record(
         codecs: [None, None],
         transcoded: false,
         legs: None,
+        transfers: Vec::new(),
+        joined: None,
     }
 }
 
-/// RFC 3261 §8.2.2 to §8.2.3 and §16.3, then our own limits, then the dial plan.
-fn admit(
-    core: &Core,
-    trunk: TrunkId,
-    request: &Message,
-    flow: &Flow,
-    choice: &Choice,
-) -> Result<Vec<Destination>, Refusal> {
+/// RFC 3261 §8.2.2 to §8.2.3 and §16.3, then our own limits.
+fn check(core: &Core, name: &str, request: &Message, flow: &Flow, choice: &Choice) -> Result<(), Refusal> {
     let understood = match request.uri().map(|uri| &uri.scheme) {
         Some(Scheme::Sip | Scheme::Tel) => true,
         // RFC 3261 §26.2.2: it promises TLS on every hop, and this one has broken the promise.
@@ -104,7 +114,6 @@ fn admit(
     if !understood {
         return Err(Refusal::new(416, Cause::BadRequest));
     }
-    let name = core.config.trunks.get(usize::from(trunk.0)).map_or("", |trunk| trunk.name.as_str());
     check_extensions(request, &core.extensions(name))?;
     reliable::check(core, name, request)?;
     session_timer::check(session_timer::policy(core, name), request)?;
@@ -123,6 +132,10 @@ fn admit(
     if core.live.active >= core.config.sip.max_calls && !choice.emergency {
         return Err(busy(Cause::Limit));
     }
+    Ok(())
+}
+
+fn route(core: &Core, choice: &Choice) -> Result<Vec<Destination>, Refusal> {
     if choice.rule.is_none() {
         return Err(Refusal::new(404, Cause::NoRoute));
     }
@@ -162,7 +175,7 @@ pub fn check_body(request: &Message) -> Result<(), Refusal> {
 }
 
 /// A refusal before anything of the call exists: a response, a record, a count.
-fn refuse(core: &mut Core, turn: &Turn<'_>, server: ServerId, mut record: CallRecord, refusal: &Refusal) {
+pub fn refuse(core: &mut Core, turn: &Turn<'_>, server: ServerId, mut record: CallRecord, refusal: &Refusal) {
     core.refuse(turn.now, server, None, refusal);
     *core.counters.ended.entry(refusal.cause).or_default() += 1;
     record.cause = refusal.cause;
@@ -172,19 +185,17 @@ fn refuse(core: &mut Core, turn: &Turn<'_>, server: ServerId, mut record: CallRe
     core.out.push_back(Output::Record(Box::new(record)));
 }
 
-#[allow(clippy::too_many_arguments)]
-fn begin(
+/// A call from its INVITE; whom to call is still to be said.
+pub fn begin(
     core: &mut Core,
     turn: &mut Turn<'_>,
-    id: CallId,
     server: ServerId,
     request: &Message,
     flow: Flow,
-    targets: Vec<Destination>,
     numbers: Numbers,
     record: CallRecord,
 ) -> Option<Call> {
-    let tag = core.random.token();
+    let (id, tag) = (record.id, core.random.token());
     let Some(dialog) = Dialog::answering(request, &tag, flow) else {
         // RFC 3261 §8.1.1.8: an INVITE has a Contact.
         let mut refusal = Refusal::new(400, Cause::BadRequest);
@@ -205,28 +216,39 @@ fn begin(
     core.log(Level::Info, Some(id), request.call_id(), text);
     let mut a = Leg::new(dialog, &record.trunk_a);
     a.peer.note(request);
-    let mut call = Call {
+    let reliable = Reliable::of(core, &record.trunk_a, request);
+    let mut call = new_call(turn, id, server, a, numbers, record);
+    (call.late, call.reliable) = (request.body.is_empty(), reliable);
+    Some(call)
+}
+
+/// A call of which there is leg A alone.
+pub fn new_call(turn: &Turn<'_>, id: CallId, invite: ServerId, a: Leg, numbers: Numbers, record: CallRecord) -> Call {
+    Call {
         id,
         phase: Phase::Setup,
         a,
         b: None,
-        invite: server,
-        late: request.body.is_empty(),
+        invite,
+        late: false,
         attempt: None,
-        targets: VecDeque::from(targets),
+        targets: VecDeque::new(),
         numbers,
         failure: None,
         media: None,
         reinvite: None,
-        reliable: Reliable::of(core, &record.trunk_a, request),
+        reliable: None,
         held: None,
         refresh_at: None,
         started: turn.now,
         rang: None,
         answered: None,
         record,
+        origin: None,
+        transfer: None,
+        passed: Vec::new(),
+        carried: Vec::new(),
+        absorbed: false,
         counted: Counted::default(),
-    };
-    attempt::next(core, turn, &mut call);
-    Some(call)
+    }
 }

@@ -7,7 +7,7 @@ use super::{
     ack,
     call::{Call, LegState, Phase},
     headers::{self, Crossing},
-    media, unwanted,
+    media, transfer, unwanted,
 };
 use crate::{
     base::{Time, ids::Side},
@@ -78,11 +78,13 @@ pub fn end(core: &mut Core, turn: &mut Turn<'_>, call: &mut Call, ending: Ending
     if call.phase == Phase::Ended {
         return;
     }
+    transfer::end(core, turn.now, call, &ending);
     let answered = call.phase == Phase::Answered;
     call.phase = Phase::Ended;
     call.refresh_at = None;
     for leg in std::iter::once(&mut call.a).chain(&mut call.b) {
         leg.timer = None;
+        leg.reoffer = None;
     }
     call.targets.clear();
     core.live.active = core.live.active.saturating_sub(1);
@@ -113,6 +115,9 @@ pub fn end(core: &mut Core, turn: &mut Turn<'_>, call: &mut Call, ending: Ending
 }
 
 fn record(core: &mut Core, turn: &Turn<'_>, call: &mut Call, ending: &Ending, answered: bool) {
+    if call.absorbed {
+        return;
+    }
     *core.counters.ended.entry(ending.cause).or_default() += 1;
     let record = &mut call.record;
     record.ringing_ms = call.rang.map(|at| core.clock.epoch_ms(at));
@@ -125,6 +130,14 @@ fn record(core: &mut Core, turn: &Turn<'_>, call: &mut Call, ending: &Ending, an
     record.status = if answered { 200 } else { ending.status };
     record.reason = ending.reason.clone().or(ending.phrase.clone());
     let record = call.record.clone();
+    for mut carried in std::mem::take(&mut call.carried) {
+        *core.counters.ended.entry(ending.cause).or_default() += 1;
+        carried.end_ms = record.end_ms;
+        carried.duration_ms = record.end_ms.saturating_sub(carried.answer_ms.unwrap_or(record.end_ms));
+        (carried.ended_by, carried.cause, carried.status) = (record.ended_by, record.cause, record.status);
+        carried.reason = record.reason.clone();
+        core.out.push_back(Output::Record(Box::new(carried)));
+    }
     let text = format!("call ended: {} {}", record.status, ending.cause.as_str());
     core.log(Level::Info, Some(call.id), Some(call.sip_call_id()), text);
     core.out.push_back(Output::Record(Box::new(record)));
@@ -157,7 +170,7 @@ pub fn drop_reinvite(core: &mut Core, now: Time, call: &mut Call, reason: Option
 }
 
 /// A 2xx that still waits for an ACK gets one; the answer it should carry will not come.
-fn confirm_late(core: &mut Core, call: &mut Call) {
+pub fn confirm_late(core: &mut Core, call: &mut Call) {
     for side in Side::BOTH {
         let late = call.leg_mut(side).and_then(|leg| leg.unacked.as_mut()).and_then(|unacked| unacked.late.take());
         if let Some(late) = late {
@@ -220,6 +233,9 @@ pub fn bye_received(
         return;
     }
     core.answer(turn.now, server, 200);
+    if transfer::goes_on_without(core, turn, call, side) {
+        return;
+    }
     let cause = if call.phase == Phase::Setup { Cause::Cancelled } else { Cause::Hangup };
     if call.phase != Phase::Setup
         && let Some(leg) = call.leg_mut(side)

@@ -106,6 +106,9 @@ fn may_offer(core: &mut Core, call: &mut Call, side: Side, tag: Option<&str>) ->
 fn way(call: &Call, to: Side) -> Result<Method, Refusal> {
     let Some(leg) = call.leg(to) else { return Err(Refusal::new(481, Cause::DialogLost)) };
     let early = call.phase == Phase::Setup;
+    if leg.state == LegState::Gone {
+        return Err(Refusal::new(491, Cause::BadRequest));
+    }
     // RFC 3261 §14.1: no INVITE while another one of that dialog is not done; and no other offer before the ACK says that
     // the answer arrived.
     if leg.unacked.is_some() {

@@ -107,6 +107,15 @@ impl Dialog {
         self.refresh(response, source);
     }
 
+    /// A NOTIFY makes the dialog of our SUBSCRIBE before, or instead of, its 2xx (RFC 6665 §4.4.1).
+    pub fn establish_by(&mut self, notify: &Message, source: Flow) {
+        if let Ok(from) = notify.from() {
+            self.remote = from;
+        }
+        self.route_set = notify.record_routes().unwrap_or_default();
+        self.refresh(notify, source);
+    }
+
     /// The route set of an existing dialog, which no 2xx to a re-INVITE changes (RFC 3261 §12.2.1.2).
     pub fn keep_routes(&mut self, routes: Vec<NameAddr>) {
         self.route_set = routes;
@@ -132,12 +141,6 @@ impl Dialog {
 
     pub fn is_secure(&self) -> bool {
         self.secure
-    }
-
-    /// The number of our next request, which it then is.
-    pub fn next_seq(&mut self) -> u32 {
-        self.local_seq += 1;
-        self.local_seq
     }
 
     pub fn local_seq(&self) -> u32 {

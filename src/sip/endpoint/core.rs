@@ -29,11 +29,13 @@ use crate::{
             client::{Spaces, Tried},
             server::Nonces,
         },
+        b2bua::transfer::Deferred,
         deadlines::Deadlines,
         dialog::DialogKey,
         flow::{ListenerId, Local},
         guard::Guard,
         names::{Names, News},
+        outside::{Passing, Subscriptions},
         overload::Overload,
         pairs,
         register::Registrations,
@@ -90,8 +92,14 @@ pub enum Use {
     Relay { call: CallId, to: Side, answer: ServerId },
     /// tandem's own registration with a trunk.
     Register { trunk: String },
+    /// What a transferor is told of its REFER, in this call, about that one.
+    Notify { call: CallId, target: CallId },
     /// OPTIONS that ask whether a destination of a trunk lives.
     Probe { trunk: String, uri: String },
+    /// A request outside of calls that was sent on.
+    Outside(Box<Passing>),
+    /// A request in the dialog of a subscription, passed on to this side of it; after its 2xx the subscription may end.
+    Subscribed { id: u64, to: Side, answer: ServerId, ends: bool },
     /// Whatever comes back does not matter.
     Alone,
 }
@@ -145,6 +153,8 @@ pub struct Live {
     pub spaces: BTreeMap<String, Spaces>,
     pub registrations: Registrations,
     pub nonces: Nonces,
+    #[serde(default)]
+    pub subscriptions: Subscriptions,
 }
 
 /// One input's circumstances: the time, and call control.
@@ -170,6 +180,8 @@ pub struct Core {
     pub out: VecDeque<Output>,
     pub overload: Overload,
     pub names: Names,
+    /// What is to be done once every call is back in its table.
+    pub deferred: VecDeque<Deferred>,
     /// To tag of refusals that left no state; of this process alone.
     pub shed_tag: String,
 }
@@ -190,6 +202,7 @@ impl Core {
             spaces: BTreeMap::new(),
             registrations: Registrations::default(),
             nonces: Nonces::new(random.key()),
+            subscriptions: Subscriptions::default(),
         };
         Core::with_state(config, random, clock, live)
     }
@@ -215,7 +228,22 @@ impl Core {
         if live.drain.is_some() {
             names.stop();
         }
-        Core { config, locals, routing, guard, random, clock, live, counters, product, out, overload, names, shed_tag }
+        Core {
+            config,
+            locals,
+            routing,
+            guard,
+            random,
+            clock,
+            live,
+            counters,
+            product,
+            out,
+            overload,
+            names,
+            deferred: VecDeque::new(),
+            shed_tag,
+        }
     }
 
     /// Whether the trunk's configuration, or the DNS for it, names this address.

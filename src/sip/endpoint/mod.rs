@@ -7,6 +7,7 @@ mod clock;
 mod core;
 mod counters;
 mod credentials;
+mod deferred;
 mod intake;
 mod output;
 mod protect;
@@ -27,7 +28,7 @@ pub use self::{
     output::{Level, Note, Output},
     protect::BanSummary,
     random::{Random, Seed},
-    record::{AttemptRecord, CallRecord, Cause, EndedBy},
+    record::{AttemptRecord, CallRecord, Cause, EndedBy, TransferKind, TransferRecord},
     save::Saved,
     send::{ALLOW, Refusal, SDP},
 };
@@ -37,12 +38,12 @@ use super::{
         call::Phase,
         refresh, reinvite, relay, reliable,
         teardown::{self, Ending},
-        unwanted,
+        transfer, unwanted,
     },
     flow::{Flow, Local},
     message::{Malformed, Message},
     names::{Answer, Query},
-    register,
+    outside, register,
     transaction::{ClientId, Expired, ServerId, table::Matched},
     trunk::{TrunkView, count, probe},
 };
@@ -100,7 +101,7 @@ impl Endpoint {
             Err(malformed) => self.malformed(flow, &malformed),
         }
         self.note_offence(turn.now, &flow, before);
-        self.settle();
+        self.settle(&mut turn);
     }
 
     /// Nothing could be sent on `flow`, or its connection closed. `flow` is that of the `Output::Send` that failed; for
@@ -111,7 +112,7 @@ impl Endpoint {
         for client in self.core.live.tx.transport_failed(&flow) {
             self.unanswered(&mut turn, client, true);
         }
-        self.settle();
+        self.settle(&mut turn);
     }
 
     /// Call control found a session without media for too long.
@@ -121,7 +122,7 @@ impl Endpoint {
             let ending = Ending::tandem(Cause::MediaTimeout, 480).with_reason("SIP;cause=408;text=\"Media timeout\"");
             self.with_call(id, |core, call| teardown::end(core, &mut turn, call, ending));
         }
-        self.settle();
+        self.settle(&mut turn);
     }
 
     /// The DNS answered an `Output::Resolve`.
@@ -148,6 +149,7 @@ impl Endpoint {
         while let Some(client) = self.core.live.unwanted.pop_due(turn.now) {
             unwanted::expired(&mut self.core, client);
         }
+        self.core.live.subscriptions.fire(turn.now);
         let questions = self.core.names.fire(turn.now);
         self.core.out.extend(questions.into_iter().map(Output::Resolve));
         probe::fire(&mut self.core, turn.now);
@@ -155,7 +157,7 @@ impl Endpoint {
         if self.core.live.drain.is_some_and(|at| at <= turn.now) {
             self.end_all(&mut turn);
         }
-        self.settle();
+        self.settle(&mut turn);
     }
 
     /// When `tick` must be called next; on the caller's clock.
@@ -168,6 +170,7 @@ impl Endpoint {
             live.unwanted.next(),
             live.trunks.next_deadline(),
             live.registrations.next_deadline(),
+            live.subscriptions.next_deadline(),
             self.core.names.next_deadline(),
             drain,
         ]
@@ -214,7 +217,7 @@ impl Endpoint {
         let found = self.calls.get(&id).is_some_and(|call| call.phase != Phase::Ended);
         let ending = Ending { by: EndedBy::Operator, ..Ending::tandem(Cause::Operator, 480) };
         self.with_call(id, |core, call| teardown::end(core, &mut turn, call, ending));
-        self.settle();
+        self.settle(&mut turn);
         found
     }
 
@@ -234,7 +237,8 @@ impl Endpoint {
 
     /// Client transactions, server transactions and dialogs in the tables.
     pub fn table_sizes(&self) -> (usize, usize, usize) {
-        (self.core.live.tx.clients(), self.core.live.tx.servers(), self.core.live.dialogs.len())
+        let live = &self.core.live;
+        (live.tx.clients(), live.tx.servers(), live.dialogs.len() + live.subscriptions.dialogs())
     }
 
     fn turn<'a>(&self, now: Time, media: &'a mut dyn MediaControl) -> Turn<'a> {
@@ -259,7 +263,8 @@ impl Endpoint {
         }
     }
 
-    fn settle(&mut self) {
+    fn settle(&mut self, turn: &mut Turn<'_>) {
+        self.run_deferred(turn);
         self.core.live.tx.sweep();
         self.core.flush();
     }
@@ -315,7 +320,14 @@ impl Endpoint {
                 probe::answered(&mut self.core, turn.now, client, &trunk, &uri, response);
             }
             Use::Register { trunk } => register::answered(&mut self.core, turn.now, client, &trunk, response),
-            Use::Bye { .. } | Use::Alone => {}
+            Use::Notify { call, target } if response.status().is_some_and(|status| status >= 300) => {
+                self.with_call(call, |_, call| transfer::notify_refused(call, target));
+            }
+            Use::Outside(passing) => outside::response(&mut self.core, turn, *passing, response, flow),
+            Use::Subscribed { id, to, answer, ends } => {
+                outside::answered(&mut self.core, turn, (id, to), answer, ends, response, flow);
+            }
+            Use::Bye { .. } | Use::Notify { .. } | Use::Alone => {}
         }
     }
 
@@ -338,6 +350,13 @@ impl Endpoint {
             }
             Use::Bye { call, to } => {
                 self.with_call(call, |core, call| teardown::bye_done(core, call, to));
+            }
+            Use::Notify { call, target } => {
+                self.with_call(call, |_, call| transfer::notify_refused(call, target));
+            }
+            Use::Outside(passing) => outside::lost(&mut self.core, turn, *passing, transport),
+            Use::Subscribed { id, answer, .. } => {
+                outside::unanswered(&mut self.core, turn, id, answer, transport);
             }
             Use::Relay { answer, .. } => self.core.answer(turn.now, answer, if transport { 503 } else { 408 }),
             Use::Unwanted(_) => self.core.live.unwanted.set(client, None),

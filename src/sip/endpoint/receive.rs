@@ -9,10 +9,11 @@ use crate::{
     base::{ids::Side, limits::SIP_SERVER_TRANSACTIONS},
     config::{SipTransport, UnknownCaller},
     sip::{
-        b2bua::{Call, ack, reinvite, relay, reliable, setup, teardown, update},
+        b2bua::{Call, ack, reinvite, relay, reliable, setup, teardown, transfer, update},
         dialog::DialogKey,
         flow::{Flow, Path},
         message::{HeaderName, Malformed, Message, Method, Via},
+        outside,
         route::TrunkId,
         transaction::{ServerId, ServerKey, table::Label},
     },
@@ -128,6 +129,9 @@ impl Endpoint {
             leg.is_some_and(|leg| leg.knows(&request)) && self.is_from_leg((*id, *side), &flow)
         });
         let Some((id, side)) = known else {
+            if self.in_subscription(turn, &flow, &key, &path, &request) {
+                return;
+            }
             // RFC 3261 §12.2.2: a dialog that we do not know (any more).
             if self.admitted(&flow, &path, &request).is_some() {
                 self.core.answer_stateless(&path, &request, 481);
@@ -136,6 +140,29 @@ impl Endpoint {
         };
         let server = self.core.live.tx.accept(key, request.clone(), path, Some((id, side)));
         self.with_call(id, |core, call| dispatch(core, turn, call, side, server, &request, flow));
+    }
+
+    /// False: it belongs to no subscription either.
+    fn in_subscription(
+        &mut self,
+        turn: &mut Turn<'_>,
+        flow: &Flow,
+        key: &ServerKey,
+        path: &Path,
+        request: &Message,
+    ) -> bool {
+        let all = &self.core.live.subscriptions;
+        let found = all.find(request).filter(|found| {
+            let ip = flow.remote.ip();
+            all.place(*found).is_some_and(|(source, trunk)| {
+                let clear = source.transport == SipTransport::Tls && flow.transport != SipTransport::Tls;
+                !clear && (ip == source.remote.ip() || self.core.knows(trunk, ip))
+            })
+        });
+        let Some(found) = found else { return false };
+        let server = self.core.live.tx.accept(key.clone(), request.clone(), *path, None);
+        outside::within(&mut self.core, turn, found, server, request, *flow);
+        true
     }
 
     fn out_of_dialog(&mut self, turn: &mut Turn<'_>, flow: Flow, key: ServerKey, path: Path, request: Message) {
@@ -158,7 +185,7 @@ impl Endpoint {
         let method = request.method().cloned().unwrap_or(Method::Invite);
         // RFC 3261 §8.2: who it is comes before what is wanted.
         let demanded = self.core.demands(turn.now, &name, &request);
-        let refusal = demanded.or_else(|| refuse_method(&method)).or_else(|| match method {
+        let refusal = demanded.or_else(|| refuse_method(&self.core, &method, &name)).or_else(|| match method {
             // Refused as a call, with a record.
             Method::Invite => None,
             _ => setup::check_extensions(&request, &self.core.extensions(&name)).err(),
@@ -177,6 +204,11 @@ impl Endpoint {
                     }
                 }
                 Method::Options => relay::options(&mut self.core, turn, server, &name),
+                Method::Message | Method::Publish | Method::Subscribe => {
+                    outside::incoming(&mut self.core, turn, server, trunk, flow);
+                }
+                // RFC 5589 §5.4 would have it refused where the caller is unknown; tandem has no call to transfer.
+                Method::Refer => self.core.answer(turn.now, server, 603),
                 // RFC 3261 §15.1.2, RFC 6086 §4.2.2, RFC 3311 §5.2, RFC 3262 §3: BYE, INFO, UPDATE and PRACK have a
                 // dialog, or are lost.
                 _ => self.core.answer(turn.now, server, 481),
@@ -230,33 +262,42 @@ fn dispatch(
     }
     let known = core.extensions(&leg.trunk);
     let method = request.method().unwrap_or(&Method::Invite);
-    if let Some(refusal) = refuse_method(method).or_else(|| setup::check_extensions(request, &known).err()) {
+    // A NOTIFY comes as an answer to something, and is looked at.
+    let refused = refuse_method(core, method, &leg.trunk).filter(|_| *method != Method::Notify);
+    if let Some(refusal) = refused.or_else(|| setup::check_extensions(request, &known).err()) {
         core.refuse(turn.now, server, None, &refusal);
         return;
     }
+    let trunk = leg.trunk.clone();
     match method {
         Method::Invite => reinvite::incoming(core, turn, call, side, server, request),
         Method::Bye => teardown::bye_received(core, turn, call, side, server, request),
-        Method::Info => relay::info(core, turn, call, side, server, request),
+        Method::Info => relay::pass(core, turn, call, side, server, request),
         Method::Update => update::incoming(core, turn, call, side, server, request),
         Method::Prack if side == Side::A => reliable::received(core, turn, call, server, request),
         // RFC 3262 §3: it acknowledges nothing that we sent.
         Method::Prack => core.answer(turn.now, server, 481),
-        _ => {
-            let trunk = leg.trunk.clone();
-            relay::options(core, turn, server, &trunk);
-        }
+        Method::Refer => transfer::incoming(core, turn, call, side, server, request),
+        Method::Message if outside::crosses(core, call, side) => relay::pass(core, turn, call, side, server, request),
+        Method::Notify if transfer::pass_notify(core, turn, call, side, server, request) => {}
+        // RFC 6665 §4.1.3: nobody subscribed to that.
+        Method::Notify => core.answer(turn.now, server, 481),
+        Method::Options => relay::options(core, turn, server, &trunk),
+        _ => core.refuse(turn.now, server, None, &not_allowed(core, &trunk)),
     }
 }
 
 /// RFC 3261 §8.2.1: 405 for methods that are known and not taken, §21.5.2: 501 for those that are not known.
-fn refuse_method(method: &Method) -> Option<Refusal> {
+fn refuse_method(core: &Core, method: &Method, trunk: &str) -> Option<Refusal> {
     match method {
-        Method::Invite | Method::Ack | Method::Cancel | Method::Bye | Method::Options | Method::Info => None,
-        Method::Prack | Method::Update => None,
         Method::Other(_) => Some(Refusal::new(501, Cause::BadRequest)),
-        _ => Some(Refusal::new(405, Cause::BadRequest)),
+        method if core.allowed(trunk).split(", ").any(|allowed| allowed == method.as_str()) => None,
+        _ => Some(not_allowed(core, trunk)),
     }
+}
+
+fn not_allowed(core: &Core, trunk: &str) -> Refusal {
+    Refusal::new(405, Cause::BadRequest).with(HeaderName::Allow, core.allowed(trunk))
 }
 
 /// RFC 3261 §18.2.1 and RFC 3581 §4: the top Via is told where the message really came from.

@@ -170,6 +170,33 @@ pub struct CallRecord {
     pub transcoded: bool,
     /// Packets, loss and jitter of leg A and leg B, each as it arrived from that side.
     pub legs: Option<[LegReport; 2]>,
+    /// In order: each put another party in the place of one side.
+    #[serde(default)]
+    pub transfers: Vec<TransferRecord>,
+    /// The call that one of its legs went over to; both end together.
+    #[serde(default)]
+    pub joined: Option<CallId>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum TransferKind {
+    /// A REFER to somebody who was not in a call.
+    Blind,
+    /// A REFER to somebody whom the transferor had in another call.
+    Attended,
+    /// An INVITE with Replaces.
+    Replaced,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct TransferRecord {
+    pub at_ms: u64,
+    pub kind: TransferKind,
+    /// Who left.
+    pub left: EndedBy,
+    /// The call that who came is of; its record has his number and trunk.
+    pub with: CallId,
 }
 
 impl CallRecord {

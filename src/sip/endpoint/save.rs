@@ -16,7 +16,7 @@ use super::{
 use crate::{
     base::Time,
     config::Config,
-    sip::{b2bua::Call, guard::Ban, pairs, trunk},
+    sip::{b2bua::Call, guard::Ban, outside, pairs, trunk},
 };
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -41,10 +41,15 @@ impl Endpoint {
     pub fn restore(config: Arc<Config>, seed: Seed, now: Time, epoch_ms: u64, saved: Saved) -> Endpoint {
         let Saved { at, mut live, mut calls, bans } = saved;
         live.tx.forget_connections();
+        outside::forget_connections(&mut live.subscriptions);
         for call in calls.values_mut() {
             for leg in std::iter::once(&mut call.a).chain(&mut call.b) {
                 leg.dialog.source.connection = None;
                 leg.forks.iter_mut().for_each(|fork| fork.dialog.source.connection = None);
+            }
+            let subscription = call.transfer.as_mut().and_then(|pending| pending.subscription.as_mut());
+            if let Some((dialog, _)) = subscription.and_then(|subscription| subscription.after.as_mut()) {
+                dialog.source.connection = None;
             }
         }
         let mut core = Core::with_state(config, Random::new(seed), Clock::new(now, at, epoch_ms), live);

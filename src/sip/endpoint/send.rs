@@ -8,13 +8,14 @@ use std::{
 use super::{Cause, Core, Errand, Use};
 use crate::{
     base::Time,
-    config::{ReliableProvisionals, SessionTimerMode, SipTransport},
+    config::{ReliableProvisionals, Requests, SessionTimerMode, SipTransport, Transfer},
     sip::{
         auth::client::Tried,
-        b2bua::{hiding::names_a_host, reliable, session_timer},
+        b2bua::{hiding::names_a_host, reliable, session_timer, transfer},
         dialog::Dialog,
         flow::{Flow, Path},
         message::{BRANCH_COOKIE, HeaderName, Host, Message, Method, Scheme, Via},
+        outside,
         route::{self, transport_of},
         transaction::{
             ClientId, ServerId,
@@ -23,7 +24,7 @@ use crate::{
     },
 };
 
-/// The methods that tandem takes.
+/// The methods that tandem takes from anybody it takes calls from.
 pub const ALLOW: &str = "INVITE, ACK, CANCEL, BYE, OPTIONS, INFO, PRACK, UPDATE";
 pub const SDP: &str = "application/sdp";
 
@@ -58,14 +59,35 @@ impl Core {
         if session_timer::policy(self, trunk).mode != SessionTimerMode::Off {
             list.push(session_timer::TIMER);
         }
+        if transfer::policy(self, trunk) != Transfer::Refuse {
+            list.extend([transfer::REPLACES, transfer::NO_REFER_SUB]);
+        }
         list
+    }
+
+    /// The methods that tandem takes from a trunk.
+    pub fn allowed(&self, trunk: &str) -> String {
+        let mut methods = ALLOW.to_owned();
+        let transfers = transfer::policy(self, trunk) != Transfer::Refuse;
+        let requests = outside::policy(self, trunk) == Requests::Pass;
+        if transfers {
+            methods.push_str(", REFER");
+        }
+        if transfers || requests {
+            methods.push_str(", NOTIFY");
+        }
+        if requests {
+            methods.push_str(", MESSAGE, SUBSCRIBE, PUBLISH");
+        }
+        methods
     }
 
     /// Allow and Supported, as they hold for a trunk, go into a request or response that makes or refreshes a dialog.
     pub fn capabilities(&self, trunk: &str, message: &mut Message) {
         let extensions = self.extensions(trunk);
         let reliable = extensions.contains(&reliable::RELIABLE);
-        let methods: Vec<&str> = ALLOW.split(", ").filter(|method| reliable || *method != "PRACK").collect();
+        let all = self.allowed(trunk);
+        let methods: Vec<&str> = all.split(", ").filter(|method| reliable || *method != "PRACK").collect();
         message.headers.push(HeaderName::Allow, methods.join(", "));
         if !extensions.is_empty() {
             message.headers.push(HeaderName::Supported, extensions.join(", "));
@@ -207,7 +229,8 @@ impl Core {
             response.headers.push(name.clone(), value.as_str());
         }
         // RFC 3261 §8.2.1: a 405 lists what is allowed.
-        if matches!(refusal.status, 405 | 501) {
+        let says = refusal.headers.iter().any(|(name, _)| *name == HeaderName::Allow);
+        if matches!(refusal.status, 405 | 501) && !says {
             response.headers.push(HeaderName::Allow, ALLOW);
         }
         self.respond(now, server, &response);

@@ -143,6 +143,11 @@ impl Routing {
         lists.flatten().cloned().collect()
     }
 
+    /// The number in a URI, as a trunk means it.
+    pub fn number(&self, uri: &Uri, trunk: TrunkId) -> Number {
+        Number::of(uri, self.plan.scheme(trunk))
+    }
+
     /// A number as it is written towards a trunk.
     pub fn written(&self, number: &Number, trunk: TrunkId) -> String {
         number.written(self.plan.scheme(trunk))

@@ -29,17 +29,17 @@ const KNOWN_FORMATS: usize = 32;
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct SdpAnchor {
     /// What each side has been told, by `Side::index`.
-    told: [Told; 2],
+    pub(super) told: [Told; 2],
     exchange: Option<Exchange>,
 }
 
 /// Our session as one side sees it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-struct Told {
+pub(super) struct Told {
     session_id: u64,
-    version: u64,
+    pub(super) version: u64,
     /// The last description, without its origin.
-    last: Option<String>,
+    pub(super) last: Option<String>,
     /// Payload types that have been in use with this side.
     known: Vec<Format>,
 }
@@ -113,7 +113,8 @@ impl SdpAnchor {
         let specs: Vec<&Spec> = exchange.offered.iter().map(|o| &o.told).collect();
         let (rtcp_mux, direction) = (exchange.leg.rtcp_mux, exchange.leg.direction);
         let ours = Ours { local, specs: &specs, direction, rtcp_mux };
-        let session = ours.describe(&exchange.sections, &offer.0, exchange.audio, &numbers);
+        let mut session = ours.describe(&exchange.sections, &offer.0, exchange.audio, &numbers);
+        self.told_mut(to).keep_sections(&mut session);
         self.told_mut(from).remember(exchange.theirs.iter().map(|spec| &spec.format));
         let told = self.told_mut(to);
         told.remember(exchange.offered.iter().map(|o| &o.told.format));
@@ -166,7 +167,7 @@ impl SdpAnchor {
         Ok(Answered { sdp, legs: [nowhere(), nowhere()] })
     }
 
-    fn told_mut(&mut self, side: Side) -> &mut Told {
+    pub(super) fn told_mut(&mut self, side: Side) -> &mut Told {
         let [a, b] = &mut self.told;
         match side {
             Side::A => a,
@@ -197,6 +198,16 @@ impl Told {
                 None => {}
             }
         }
+    }
+
+    /// RFC 3264 §8: no section goes away. Those that this side knows beyond the offer's stay refused.
+    fn keep_sections(&self, session: &mut Session) {
+        let Some(last) = self.last.as_ref().and_then(|last| Sdp::parse(last.as_bytes()).ok()) else { return };
+        let more = last.0.medias.iter().skip(session.medias.len()).map(|media| {
+            let section = Section::of(media);
+            section.media(0, section.fmt.clone())
+        });
+        session.medias.extend(more.collect::<Vec<_>>());
     }
 
     /// RFC 3264 §8: the version grows by one with every change, and only then.

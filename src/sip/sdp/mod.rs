@@ -7,6 +7,7 @@ mod anchor;
 mod attributes;
 mod audio;
 mod formats;
+mod join;
 #[cfg(test)]
 mod tests;
 
@@ -18,6 +19,7 @@ use serde::{Deserialize, Serialize};
 
 pub use anchor::{Answered, SdpAnchor};
 pub use audio::Audio;
+pub use join::Joined;
 
 use crate::base::limits::{SDP_BYTES, SDP_MEDIA};
 

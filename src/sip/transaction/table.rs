@@ -33,6 +33,11 @@ pub struct ClientId(u64);
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct ServerId(u64);
 
+impl ServerId {
+    /// No transaction's: of a call that tandem makes itself, which answers nobody.
+    pub const NONE: ServerId = ServerId(0);
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 enum Ref {
     Client(ClientId),

@@ -4,46 +4,46 @@
 //! puts a call back, whatever was done to it: a count cannot be forgotten on one of the many ways in which a call ends.
 
 use super::{Direction, Trunks};
-use crate::sip::b2bua::call::{Call, Phase};
+use crate::{
+    base::ids::Side,
+    sip::b2bua::call::{Call, Leg, LegState, Phase},
+};
 
 /// What a call is counted as. Not saved: whoever restores a call counts it anew.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Counted {
-    from: Option<String>,
-    to: Option<Place>,
-}
+pub struct Counted([Option<Place>; 2]);
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Place {
     trunk: String,
-    uri: String,
+    /// The destination that was called; None: this side called us.
+    uri: Option<String>,
 }
 
-/// Counts the call as what it now is: from its trunk until it ends; to a trunk and a destination from the INVITE there
-/// until that failed or the call ended.
+impl Place {
+    fn of(leg: &Leg) -> Place {
+        Place { trunk: leg.trunk.clone(), uri: leg.place.clone() }
+    }
+
+    fn is(&self, leg: &Leg) -> bool {
+        self.trunk == leg.trunk && self.uri == leg.place
+    }
+}
+
+/// Counts the call as what it now is: each leg from its trunk, or to its trunk and destination, until it is gone or the
+/// call ended. A leg that has left while a transfer is under way is no call of its trunk any more.
 pub fn note(trunks: &mut Trunks, call: &mut Call) {
+    let mut counted = std::mem::take(&mut call.counted);
     let lives = call.phase != Phase::Ended;
-    let from = lives.then_some(call.a.trunk.as_str());
-    let attempt = call.attempt.as_ref().map(|attempt| attempt.destination.uri.as_str());
-    let uri = attempt.or(call.record.destination.as_deref()).unwrap_or("");
-    let to = call.b.as_ref().filter(|_| lives).map(|leg| (leg.trunk.as_str(), uri));
-    let counted = &mut call.counted;
-    if counted.from.as_deref() != from {
-        trunks.add(counted.from.as_deref(), Direction::In, false);
-        trunks.add(from, Direction::In, true);
-        counted.from = from.map(str::to_owned);
-    }
-    if counted.to.as_ref().map(|place| (place.trunk.as_str(), place.uri.as_str())) != to {
-        if let Some(place) = &counted.to {
-            trunks.add(Some(&place.trunk), Direction::Out, false);
-            trunks.add_at(&place.trunk, &place.uri, false);
+    for (side, before) in Side::BOTH.into_iter().zip(&mut counted.0) {
+        let leg = call.leg(side).filter(|leg| lives && leg.state != LegState::Gone);
+        if before.as_ref().is_none_or(|before| leg.is_none_or(|leg| !before.is(leg))) {
+            trunks.count(before.as_ref(), false);
+            *before = leg.map(Place::of);
+            trunks.count(before.as_ref(), true);
         }
-        if let Some((trunk, uri)) = to {
-            trunks.add(Some(trunk), Direction::Out, true);
-            trunks.add_at(trunk, uri, true);
-        }
-        counted.to = to.map(|(trunk, uri)| Place { trunk: trunk.to_owned(), uri: uri.to_owned() });
     }
+    call.counted = counted;
 }
 
 fn change(count: &mut u32, up: bool) {
@@ -51,15 +51,14 @@ fn change(count: &mut u32, up: bool) {
 }
 
 impl Trunks {
-    fn add(&mut self, trunk: Option<&str>, direction: Direction, up: bool) {
-        if let Some(state) = trunk.and_then(|name| self.by_name.get_mut(name)) {
+    /// A trunk or destination that the configuration does not have is counted nowhere, neither up nor down.
+    fn count(&mut self, place: Option<&Place>, up: bool) {
+        let Some(place) = place else { return };
+        let direction = if place.uri.is_some() { Direction::Out } else { Direction::In };
+        if let Some(state) = self.by_name.get_mut(&place.trunk) {
             change(&mut state.calls[direction.index()], up);
         }
-    }
-
-    /// A destination that the configuration does not have is counted nowhere, neither up nor down.
-    fn add_at(&mut self, trunk: &str, uri: &str, up: bool) {
-        if let Some(state) = self.destination_mut(trunk, uri) {
+        if let Some(state) = place.uri.as_ref().and_then(|uri| self.destination_mut(&place.trunk, uri)) {
             change(&mut state.calls, up);
         }
     }

@@ -59,8 +59,6 @@ pub struct Setup {
     /// How the caller's and the callee's trunks write numbers: `[trunk.numbers]` as an inline table.
     pub numbers: [&'static str; 2],
     pub destinations: Vec<String>,
-    /// Further keys of the callee's trunk, each on a line.
-    pub callee_keys: String,
     pub log: &'static str,
     /// `adaptive` where others need the core too.
     pub poll: &'static str,
@@ -68,9 +66,9 @@ pub struct Setup {
     pub descriptors: u16,
     /// Lowest and highest media port. A freed one rests 10 s: short calls in quantity need many.
     pub media_ports: (u16, u16),
-    /// Further keys of `[sip]`, and of the caller's and the callee's trunk.
+    /// Further keys of `[sip]`, and of the caller's and the callee's trunk, each on a line.
     pub sip_keys: &'static str,
-    pub trunk_keys: [&'static str; 2],
+    pub trunk_keys: [String; 2],
     /// Tables of a scenario's own, behind the others. `{room}` stands for the scenario's folder, here and above.
     pub extra: String,
 }
@@ -88,13 +86,12 @@ impl Setup {
             callee_codecs: r#"["PCMA", "PCMU"]"#,
             numbers: ["{}", "{}"],
             destinations: vec![topology::sip_uri(topology::CALLEE, false)],
-            callee_keys: String::new(),
             log: "info",
             poll: "adaptive",
             descriptors: 1024,
             media_ports: (20_000, 27_999),
             sip_keys: "",
-            trunk_keys: ["", ""],
+            trunk_keys: Default::default(),
             extra: String::new(),
         }
     }
@@ -169,17 +166,14 @@ impl Setup {
             ("callee6", "\"2001:db8:2::/64\"", "b6", list(&callee6)),
         ] {
             let codecs = if name.starts_with("callee") { self.callee_codecs } else { r#"["PCMU", "PCMA"]"# };
-            let [numbers, keys] =
-                [self.numbers, self.trunk_keys].map(|each| each[usize::from(name.starts_with("callee"))]);
+            let side = usize::from(name.starts_with("callee"));
+            let (numbers, keys) = (self.numbers[side], &self.trunk_keys[side]);
             let _ = write!(
                 toml,
                 "\n[[trunk]]\nname = \"{name}\"\nfrom = [{from}]\naddress = \"{address}\"\ncodecs = {codecs}\n\
                  destinations = [{destinations}]\nno_reply_ms = {}\nnumbers = {numbers}\n{keys}\n",
                 self.no_reply_ms
             );
-            if name == "callee" {
-                toml.push_str(&self.callee_keys);
-            }
         }
         toml.push_str("\n[[route]]\nprefix = \"7\"\nto = [\"callee\"]\n");
         toml.push_str("\n[[route]]\nprefix = \"6\"\nto = [\"callee6\"]\n");

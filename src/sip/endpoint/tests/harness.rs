@@ -34,7 +34,7 @@ pub const TANDEM_B: &str = "192.0.2.7:5060";
 
 pub const EPOCH_MS: u64 = 1_700_000_000_000;
 
-const fn addr(ip: [u8; 4], port: u16) -> SocketAddr {
+pub const fn addr(ip: [u8; 4], port: u16) -> SocketAddr {
     SocketAddr::new(IpAddr::V4(std::net::Ipv4Addr::new(ip[0], ip[1], ip[2], ip[3])), port)
 }
 
@@ -149,6 +149,13 @@ impl MediaControl for FakeMedia {
     fn phase(&mut self, _now: Time, id: SessionId, phase: Phase) {
         assert!(self.open.contains_key(&id.0), "phase of a session that is not open");
         self.phases.push((id.0, phase));
+    }
+
+    fn exchange(&mut self, _now: Time, one: (SessionId, Side), other: (SessionId, Side)) {
+        let at = |media: &FakeMedia, (id, side): (SessionId, Side)| media.open[&id.0][side.index()].clone();
+        let (first, second) = (at(self, one), at(self, other));
+        self.open.get_mut(&one.0.0).unwrap()[one.1.index()] = second;
+        self.open.get_mut(&other.0.0).unwrap()[other.1.index()] = first;
     }
 
     fn close(&mut self, _now: Time, id: SessionId) -> Option<SessionReport> {

@@ -5,19 +5,24 @@ use std::time::Duration;
 
 use proptest::{prelude::*, strategy::ValueTree};
 
-use super::harness::*;
+use super::{
+    harness::*,
+    transfer::{escaped, replaces},
+};
 use crate::{
-    base::ids::SessionId,
+    base::ids::{SessionId, Side},
     config::Config,
     control::OpenError,
     sip::{
-        endpoint::{Cause, Endpoint, Saved},
+        b2bua::call::{LegState, Phase},
+        endpoint::{Cause, Endpoint, Saved, TransferKind},
         flow::Flow,
         message::{HeaderName, Message, Method},
         transaction::table::within_transaction,
     },
 };
 
+const NUMBERS: [&str; 8] = ["100", "200", "300", "400", "999", "5%31%30;phone-context=+1", "5*7", "112"];
 const PEERS: [std::net::SocketAddr; 5] = [A, B, B2, C, NOBODY];
 
 #[derive(Clone, Debug)]
@@ -44,6 +49,25 @@ enum Op {
         method: usize,
         seq: u32,
         body: usize,
+    },
+    /// A REFER in a dialog, perhaps with the Replaces of another.
+    Refer {
+        dialog: usize,
+        other: Option<usize>,
+        number: usize,
+        seq: u32,
+    },
+    /// An INVITE with the Replaces of a dialog.
+    Replacing {
+        from: usize,
+        dialog: usize,
+        early: bool,
+    },
+    /// A request outside of any dialog that is no INVITE.
+    Outside {
+        from: usize,
+        method: usize,
+        number: usize,
     },
     Cancel {
         invite: usize,
@@ -84,7 +108,11 @@ fn op() -> impl Strategy<Value = Op> {
         2 => Just(Op::CallUp),
         14 => (prop_oneof![1 => 0usize..5, 1 => Just(1usize)], small(), statuses, 0usize..3, 0usize..5)
             .prop_map(|(to, back, status, tag, body)| Op::Respond { to, back, status, tag, body }),
-        8 => (small(), 0usize..7, 0u32..8, 0usize..5).prop_map(|(dialog, method, seq, body)| Op::Within { dialog, method, seq, body }),
+        8 => (small(), 0usize..11, 0u32..8, 0usize..5).prop_map(|(dialog, method, seq, body)| Op::Within { dialog, method, seq, body }),
+        4 => (small(), proptest::option::of(0usize..4), 0usize..8, 1u32..8)
+            .prop_map(|(dialog, other, number, seq)| Op::Refer { dialog, other, number, seq }),
+        2 => (0usize..4, small(), any::<bool>()).prop_map(|(from, dialog, early)| Op::Replacing { from, dialog, early }),
+        3 => (0usize..5, 0usize..5, 0usize..8).prop_map(|(from, method, number)| Op::Outside { from, method, number }),
         2 => small().prop_map(|invite| Op::Cancel { invite }),
         2 => small().prop_map(|invite| Op::AckFailure { invite }),
         2 => (0usize..20, 0usize..5).prop_map(|(message, from)| Op::Repeat { message, from }),
@@ -164,8 +192,7 @@ fn apply(net: &mut Net, world: &mut World, op: &Op) {
     match op {
         Op::Invite { from, number, body } => {
             let peer = PEERS[*from];
-            let numbers = ["100", "200", "300", "400", "999", "5%31%30;phone-context=+1", "5*7", "112"];
-            let mut invite = net.invite(peer, numbers[*number]);
+            let mut invite = net.invite(peer, NUMBERS[*number]);
             put_body(&mut invite, peer, *body);
             if *body % 2 == 1 {
                 invite.headers.push(HeaderName::Supported, "100rel");
@@ -214,15 +241,32 @@ fn apply(net: &mut Net, world: &mut World, op: &Op) {
             if *status == 422 {
                 response.headers.push(HeaderName::MinSe, "2000");
             }
-            if request.method() == Some(&Method::Invite) && *status > 100 {
+            if request.method() == Some(&Method::Subscribe) {
+                response.headers.push(HeaderName::Expires, "30");
+            }
+            if matches!(request.method(), Some(Method::Invite | Method::Subscribe)) && *status > 100 {
                 world.dialogs.push(Ends::callee(peer, &request, &response));
             }
             world.send(net, peer, &response);
         }
         Op::Within { dialog, method, seq, body } => {
             let Some(ends) = nth(&world.dialogs, *dialog).cloned() else { return };
-            let name = ["ACK", "BYE", "INVITE", "INFO", "OPTIONS", "UPDATE", "PRACK"][*method];
+            let name = [
+                "ACK",
+                "BYE",
+                "INVITE",
+                "INFO",
+                "OPTIONS",
+                "UPDATE",
+                "PRACK",
+                "NOTIFY",
+                "MESSAGE",
+                "SUBSCRIBE",
+                "REFER",
+            ][*method];
             let mut request = net.in_dialog(&ends, name, *seq);
+            request.headers.push(HeaderName::Event, ["refer", "presence", "refer;id=3"][*body % 3]);
+            request.headers.push(HeaderName::SubscriptionState, ["active;expires=20", "terminated"][*body % 2]);
             request.headers.push(HeaderName::Supported, "timer");
             if *seq % 2 == 1 {
                 request.headers.push(HeaderName::SessionExpires, "90");
@@ -232,6 +276,33 @@ fn apply(net: &mut Net, world: &mut World, op: &Op) {
             request.headers.push(HeaderName::RAck, format!("{} 1 INVITE", rseq.unwrap_or("1")));
             put_body(&mut request, ends.peer, *body);
             world.send(net, ends.peer, &request);
+        }
+        Op::Refer { dialog, other, number, seq } => {
+            let Some(ends) = nth(&world.dialogs, *dialog).cloned() else { return };
+            let with = other.and_then(|other| nth(&world.dialogs, other)).map(replaces);
+            let with = with.map_or_else(String::new, |with| format!("?Replaces={}", escaped(&with)));
+            let mut refer = net.in_dialog(&ends, "REFER", *seq);
+            refer.headers.push(HeaderName::ReferTo, format!("<sip:{}@198.18.0.1{with}>", NUMBERS[*number]));
+            if *seq == 4 {
+                refer.headers.push(HeaderName::Other("Refer-Sub".into()), "false");
+            }
+            world.send(net, ends.peer, &refer);
+        }
+        Op::Replacing { from, dialog, early } => {
+            let Some(value) = nth(&world.dialogs, *dialog).map(replaces) else { return };
+            let mut invite = net.invite(PEERS[*from], "100");
+            invite.headers.push(HeaderName::Replaces, if *early { format!("{value};early-only") } else { value });
+            world.invites.push((PEERS[*from], invite.clone()));
+            world.send(net, PEERS[*from], &invite);
+        }
+        Op::Outside { from, method, number } => {
+            let name = ["MESSAGE", "SUBSCRIBE", "PUBLISH", "NOTIFY", "REFER"][*method];
+            let invite = String::from_utf8(net.invite(PEERS[*from], NUMBERS[*number]).write()).unwrap();
+            let mut request = Message::parse(invite.replace("INVITE", name).as_bytes()).unwrap();
+            request.headers.push(HeaderName::Event, "presence");
+            request.headers.push(HeaderName::Expires, "30");
+            world.invites.push((PEERS[*from], request.clone()));
+            world.send(net, PEERS[*from], &request);
         }
         Op::Cancel { invite } => {
             let Some((peer, invite)) = nth(&world.invites, *invite).cloned() else { return };
@@ -312,6 +383,11 @@ fn config() -> Config {
 
 /// Trunks with limits that sequences reach, and destinations that are asked whether they live.
 fn limited(config: &mut crate::config::Config) {
+    for trunk in &mut config.trunks {
+        trunk.transfer = crate::config::Transfer::Local;
+        trunk.requests = crate::config::Requests::Pass;
+    }
+    config.trunks[2].transfer = crate::config::Transfer::Pass;
     config.trunks[0].limits = toml::from_str("calls_per_second_in = 40\nburst = 6").unwrap();
     config.trunks[1].limits = toml::from_str("max_calls_out = 5\nmax_calls = 8").unwrap();
     config.trunks[1].policy = crate::config::Policy::LeastCalls;
@@ -320,14 +396,27 @@ fn limited(config: &mut crate::config::Config) {
 
 /// What the trunks count is what a look at every call says.
 fn counts_are_the_calls(net: &Net) {
-    let live = || net.endpoint.calls.values().filter(|call| call.phase != crate::sip::b2bua::call::Phase::Ended);
-    let out = u32::try_from(live().filter(|call| call.b.is_some()).count()).unwrap();
-    let counted = net.endpoint.core.live.trunks.all_calls();
-    assert_eq!(counted, ([u32::try_from(live().count()).unwrap(), out], out));
+    let live = net.endpoint.calls.values().filter(|call| call.phase != Phase::Ended);
+    let legs = live.flat_map(|call| std::iter::once(&call.a).chain(&call.b)).filter(|leg| leg.state != LegState::Gone);
+    let (out, into): (Vec<_>, Vec<_>) = legs.partition(|leg| leg.place.is_some());
+    let [out, into] = [out, into].map(|legs| u32::try_from(legs.len()).unwrap());
+    assert_eq!(net.endpoint.core.live.trunks.all_calls(), ([into, out], out));
 }
 
-/// Runs the sequence and returns how its calls ended, and how many re-INVITEs were accepted.
-fn check(ops: &[Op]) -> (Vec<Cause>, usize) {
+/// What a sequence came to.
+#[derive(Default)]
+struct Reached {
+    causes: std::collections::BTreeSet<Cause>,
+    renegotiated: usize,
+    transfers: Vec<TransferKind>,
+    /// REFERs that crossed, and subscriptions that were made.
+    crossed: usize,
+    subscribed: usize,
+}
+
+/// Runs the sequence.
+fn check(ops: &[Op]) -> Reached {
+    let mut reached = Reached::default();
     let mut net = Net::with(|its| *its = config());
     let mut world = World::default();
     for op in ops {
@@ -335,6 +424,9 @@ fn check(ops: &[Op]) -> (Vec<Cause>, usize) {
         let sessions = net.endpoint.calls().filter(|call| call.session.is_some()).count();
         assert_eq!(sessions, net.media.open.len(), "every session belongs to a call in progress");
         counts_are_the_calls(&net);
+        every_leg_is_found(&net);
+        reached.crossed += net.endpoint.calls.values().filter(|call| !call.passed.is_empty()).count();
+        reached.subscribed += net.endpoint.core.live.subscriptions.dialogs() / 2;
     }
     // Calls that are up stay up; the operator ends them, and nobody answers.
     net.endpoint.drain(net.now, net.now + Duration::from_secs(1), &mut net.media);
@@ -346,7 +438,28 @@ fn check(ops: &[Op]) -> (Vec<Cause>, usize) {
     ids.sort();
     ids.dedup();
     assert_eq!(ids.len(), records, "one record for each call");
-    (net.records.iter().map(|record| record.cause).collect(), world.renegotiated)
+    reached.causes = net.records.iter().map(|record| record.cause).collect();
+    reached.renegotiated = world.renegotiated;
+    reached.transfers = net.records.iter().flat_map(|record| &record.transfers).map(|transfer| transfer.kind).collect();
+    reached
+}
+
+/// A leg's dialog is in the index exactly as long as the leg is not gone, and leads to where the leg is.
+fn every_leg_is_found(net: &Net) {
+    let mut legs = 0;
+    for call in net.endpoint.calls.values() {
+        for side in Side::BOTH {
+            let Some(leg) = call.leg(side).filter(|leg| leg.state != LegState::Gone) else { continue };
+            legs += 1;
+            assert_eq!(net.endpoint.core.live.dialogs.get(&leg.dialog.key()), Some(&(call.id, side)));
+        }
+    }
+    assert_eq!(net.endpoint.core.live.dialogs.len(), legs);
+    assert!(net.endpoint.core.deferred.is_empty());
+    let waits = |call: &crate::sip::b2bua::Call| call.transfer.as_ref().map(|pending| pending.target);
+    for target in net.endpoint.calls.values().filter_map(|call| waits(call)) {
+        assert!(net.endpoint.calls.contains_key(&target), "a transfer waits for a call that is no more");
+    }
 }
 
 proptest! {
@@ -365,12 +478,15 @@ fn the_sequences_reach_every_end_of_a_call() {
     let mut runner = proptest::test_runner::TestRunner::deterministic();
     let strategy = proptest::collection::vec(op(), 40..120);
     let mut causes = std::collections::BTreeSet::new();
-    let mut renegotiated = 0;
+    let (mut renegotiated, mut crossed, mut subscribed, mut transfers) = (0, 0, 0, Vec::new());
     for _ in 0..400 {
         let ops = strategy.new_tree(&mut runner).unwrap().current();
-        let (ended, accepted) = check(&ops);
-        causes.extend(ended);
-        renegotiated += accepted;
+        let reached = check(&ops);
+        causes.extend(reached.causes);
+        renegotiated += reached.renegotiated;
+        crossed += reached.crossed;
+        subscribed += reached.subscribed;
+        transfers.extend(reached.transfers);
     }
     // Of the others, limits need more calls than a sequence has, and draining comes after its end.
     let expected =
@@ -378,4 +494,8 @@ fn the_sequences_reach_every_end_of_a_call() {
     let missing: Vec<Cause> = expected.filter(|cause| !causes.contains(cause)).collect();
     assert!(missing.is_empty(), "never seen: {missing:?}");
     assert!(renegotiated > 10, "{renegotiated}");
+    for kind in [TransferKind::Blind, TransferKind::Attended, TransferKind::Replaced] {
+        assert!(transfers.contains(&kind), "never seen: {kind:?}");
+    }
+    assert!(crossed > 0 && subscribed > 0, "{crossed} {subscribed}");
 }

@@ -3,6 +3,7 @@
 mod answer;
 mod examples;
 mod hold;
+mod join;
 mod offer;
 mod privacy;
 mod properties;

@@ -19,9 +19,9 @@ const PASSWORD: &str = "zanzibar-7";
 pub fn scenarios() -> Vec<Scenario> {
     vec![
         Scenario::new("trunk_digest", "a callee that challenges is shown the account, in each request", digest)
-            .prepared(|plan| plan.setup.callee_keys = account(PASSWORD)),
+            .prepared(|plan| plan.setup.trunk_keys[1] = account(PASSWORD)),
         Scenario::new("trunk_digest_refused", "a wrong password fails the call once, and the caller gets 403", refused)
-            .prepared(|plan| plan.setup.callee_keys = account("wrong")),
+            .prepared(|plan| plan.setup.trunk_keys[1] = account("wrong")),
         Scenario::new("trunk_registers", "a registration is challenged, renewed in time, and taken back", registers)
             .prepared(registering),
     ]
@@ -33,7 +33,7 @@ fn account(password: &str) -> String {
 
 /// The trunk is called only while it is registered; its registrar is the second phone's address.
 fn registering(plan: &mut Plan) {
-    plan.setup.callee_keys = format!(
+    plan.setup.trunk_keys[1] = format!(
         "{}register = {{ registrar = \"{}\", aor = \"sip:{USERNAME}@lab.example\", retry_s = 1, retry_max_s = 1 }}\n",
         account(PASSWORD),
         sip_uri(SECOND, false)

@@ -29,7 +29,7 @@ pub fn scenarios() -> Vec<Scenario> {
             "what is no call is refused as RFC 3261 says, with what the caller must know",
             refusals,
         )
-        .prepared(|plan| plan.setup.trunk_keys[0] = "reliable_provisionals = \"off\"")
+        .prepared(|plan| plan.setup.trunk_keys[0] = "reliable_provisionals = \"off\"".into())
         .within(Duration::from_secs(30)),
     ]
 }
@@ -39,7 +39,8 @@ fn prepare(plan: &mut Plan) {
     plan.setup.trunk_keys = [
         "identity = { trust = true }\nheaders = { pass = [\"X-Account\"] }",
         "headers = { drop = [\"Priority\"] }\nreliable_provisionals = \"require\"",
-    ];
+    ]
+    .map(String::from);
     plan.setup.extra = format!(
         "\n[[trunk]]\nname = \"trusted\"\naddress = \"b4\"\ndestinations = [\"{}\"]\nidentity = {{ trust = true }}\n\
          headers = {{ drop = [\"X-Account\"] }}\nreliable_provisionals = \"off\"\n\

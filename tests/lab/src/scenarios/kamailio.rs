@@ -60,7 +60,7 @@ pub fn scenarios() -> Vec<Scenario> {
 fn over_tls(plan: &mut Plan) {
     plan.files = certificates;
     plan.setup.destinations = vec![format!("sip:{BEHIND};transport=tls")];
-    plan.setup.trunk_keys[1] = "tls = { ca = \"{room}/ca.pem\", peer_names = [\"kamailio.lab\"] }";
+    plan.setup.trunk_keys[1] = "tls = { ca = \"{room}/ca.pem\", peer_names = [\"kamailio.lab\"] }".into();
     plan.setup.extra = format!(
         "\n[[sip.listen]]\naddress = \"b4\"\ntransports = [\"tls\"]\n\
          \n[sip.tls]\ncertificate = \"{{room}}/tandem.pem\"\nkey = \"{{room}}/tandem.key\"\n\
@@ -156,8 +156,10 @@ const PASSWORD: &str = "zanzibar-7";
 
 fn with_account(plan: &mut Plan) {
     plan.setup.destinations = vec![format!("sip:{BEHIND}")];
-    plan.setup.trunk_keys[1] = "auth = { username = \"tandem\", password = \"zanzibar-7\", realm = \"kamailio.lab\" }\n\
-         register = { registrar = \"sip:198.18.2.5\", aor = \"sip:tandem@198.18.2.5\", retry_s = 1, retry_max_s = 1 }";
+    plan.setup.trunk_keys[1] =
+        "auth = { username = \"tandem\", password = \"zanzibar-7\", realm = \"kamailio.lab\" }\n\
+         register = { registrar = \"sip:198.18.2.5\", aor = \"sip:tandem@198.18.2.5\", retry_s = 1, retry_max_s = 1 }"
+            .into();
 }
 
 fn digest(lab: &mut Lab<'_>) -> Result<String> {

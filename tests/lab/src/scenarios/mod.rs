@@ -17,6 +17,7 @@ mod ramp;
 mod scan;
 mod softphones;
 mod storm;
+mod transfer;
 mod transport;
 mod trunks;
 mod workers;
@@ -40,6 +41,7 @@ pub fn all() -> Vec<Scenario> {
     all.extend(offers::scenarios());
     all.extend(identities::scenarios());
     all.extend(trunks::scenarios());
+    all.extend(transfer::scenarios());
     all.extend(nat::scenarios());
     all.extend(intruder::scenarios());
     all.extend(workers::scenarios());

@@ -73,7 +73,7 @@ fn attempts(lab: &mut Lab<'_>, called: &str) -> Result<Vec<Vec<String>>> {
 }
 
 fn limited(plan: &mut Plan) {
-    plan.setup.trunk_keys = ["limits = { max_calls_in = 2 }", "limits = { max_calls_out = 1 }"];
+    plan.setup.trunk_keys = ["limits = { max_calls_in = 2 }", "limits = { max_calls_out = 1 }"].map(String::from);
     plan.setup.extra = format!(
         "\n[[trunk]]\nname = \"backup\"\naddress = \"b4\"\ndestinations = [\"{}\"]\n\
          \n[[route]]\nprefix = \"77\"\nto = [\"callee\", \"backup\"]\n",
