@@ -18,7 +18,7 @@ fn with_tls(folder: &Folder, trunk: &str) -> String {
 }
 
 fn folder() -> (Authority, Folder) {
-    let (authority, folder) = (Authority::new("ours"), Folder::new());
+    let (authority, folder) = (Authority::new("ours"), Folder::made());
     std::fs::write(folder.path("ca.pem"), &authority.pem).unwrap();
     authority.issue("tandem.example").write(&folder.path("own.pem"), &folder.path("own.key"));
     (authority, folder)

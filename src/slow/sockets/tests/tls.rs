@@ -58,7 +58,7 @@ impl Site {
     }
 
     fn speaking(oldest: &str) -> Site {
-        let (authority, folder) = (Authority::new("ours"), Folder::new());
+        let (authority, folder) = (Authority::new("ours"), Folder::made());
         std::fs::write(folder.path("ca.pem"), &authority.pem).unwrap();
         authority.issue("tandem.example").write(&folder.path("own.pem"), &folder.path("own.key"));
         let place = folder.path("x").parent().unwrap().display().to_string();
