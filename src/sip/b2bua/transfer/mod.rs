@@ -22,7 +22,7 @@
 //!
 //! While the target of a blind transfer is called, call 1 goes on as it was: it may be held, resumed, hung up. A
 //! transferor that hangs up leaves (`goes_on_without`): X waits alone, and call 1 ends only if the target fails. Calls
-//! are lent out one at a time, so what concerns two waits as an `Deferred` until the endpoint has put the first one back.
+//! are lent out one at a time, so what concerns two waits as a `Deferred` until the endpoint has put the first one back.
 //!
 //! A trunk with `transfer = "pass"` sends its REFER across instead (`pass`); then the other side makes the call.
 //!
