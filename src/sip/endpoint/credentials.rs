@@ -143,7 +143,9 @@ impl Endpoint {
         let next = request.cseq().ok()?.seq.checked_add(1)?;
         let from = request.from().ok()?;
         let key = DialogKey { call_id: request.call_id()?.to_owned(), local_tag: from.tag()?.to_owned() };
-        let Some(&(id, side)) = self.core.live.dialogs.get(&key) else { return Some(next) };
+        let Some(&(id, side)) = self.core.live.dialogs.get(&key) else {
+            return self.core.live.subscriptions.next_seq(&key).or(Some(next));
+        };
         let to = request.to().ok()?;
         let of_dialog = self.with_call(id, |core, call| match purpose {
             Use::Setup { .. } => attempt::begin_again(core, now, call, request),

@@ -87,6 +87,12 @@ impl Subscriptions {
         Some((end.dialog.source, end.trunk.as_str()))
     }
 
+    /// The number of our next request in that dialog, which it then is.
+    pub fn next_seq(&mut self, key: &DialogKey) -> Option<u32> {
+        let (id, side) = *self.index.get(key)?;
+        Some(self.by_id.get_mut(&id)?.end(side)?.dialog.next_seq())
+    }
+
     /// Lets those that nobody refreshed go.
     pub fn fire(&mut self, now: Time) {
         while let Some(id) = self.deadlines.pop_due(now) {

@@ -66,7 +66,7 @@ pub struct Setup {
     pub descriptors: u16,
     /// Lowest and highest media port. A freed one rests 10 s: short calls in quantity need many.
     pub media_ports: (u16, u16),
-    /// Further keys of `[sip]`, and of the caller's and the callee's trunk, each on a line.
+    /// Further keys of `[sip]`, and of the caller's and the callee's IPv4 trunk, each on a line.
     pub sip_keys: &'static str,
     pub trunk_keys: [String; 2],
     /// Tables of a scenario's own, behind the others. `{room}` stands for the scenario's folder, here and above.
@@ -167,7 +167,8 @@ impl Setup {
         ] {
             let codecs = if name.starts_with("callee") { self.callee_codecs } else { r#"["PCMU", "PCMA"]"# };
             let side = usize::from(name.starts_with("callee"));
-            let (numbers, keys) = (self.numbers[side], &self.trunk_keys[side]);
+            let keys = if name.ends_with('6') { "" } else { &self.trunk_keys[side] };
+            let numbers = self.numbers[side];
             let _ = write!(
                 toml,
                 "\n[[trunk]]\nname = \"{name}\"\nfrom = [{from}]\naddress = \"{address}\"\ncodecs = {codecs}\n\

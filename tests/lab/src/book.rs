@@ -178,10 +178,15 @@ impl Book {
 
     /// All packets in one direction between this phone's port and another's, in the order seen.
     pub fn of_port(&self, outgoing: bool, phone: SocketAddr) -> Vec<(&Stream, &Packet)> {
+        self.packets(|key| key.outgoing == outgoing && (if outgoing { key.from } else { key.to }) == phone)
+    }
+
+    /// All packets of the streams that are wanted, in the order seen.
+    pub fn packets(&self, wanted: impl Fn(&StreamKey) -> bool) -> Vec<(&Stream, &Packet)> {
         let mut all: Vec<_> = self
             .streams
             .iter()
-            .filter(|(key, _)| key.outgoing == outgoing && (if outgoing { key.from } else { key.to }) == phone)
+            .filter(|(key, _)| wanted(key))
             .flat_map(|(_, stream)| stream.packets.iter().map(move |packet| (stream, packet)))
             .collect();
         all.sort_by_key(|(_, packet)| packet.at);

@@ -2,10 +2,10 @@
 
 use std::sync::Arc;
 
-use super::harness::*;
+use super::{harness::*, requests::outside};
 use crate::{
     base::Time,
-    config::{Config, Secret, TrunkAuth},
+    config::{Config, Requests, Secret, TrunkAuth},
     sip::{
         auth::{
             digest::{Input, Protection},
@@ -503,4 +503,31 @@ fn nothing_shows_a_password() {
     }
     let challenge = Challenge::parse(&digest("x", "y")).unwrap();
     assert!(!challenge.to_string().contains(PASSWORD));
+}
+
+#[test]
+fn a_challenged_subscription_counts_on() {
+    let mut net = Net::with(|config| {
+        account(config);
+        config.trunks.iter_mut().for_each(|trunk| trunk.requests = Requests::Pass);
+    });
+    let mut subscribe = outside(&mut net, "SUBSCRIBE", "100");
+    subscribe.headers.push(HeaderName::Event, "presence");
+    net.send(A, &subscribe);
+    let first = net.request_to(B, Method::Subscribe);
+    challenge(&mut net, B, &first, 401, &[digest("carrier", "n1")]);
+    let second = again(&mut net, Method::Subscribe);
+    assert_eq!(counts(&second), one("n1", 1));
+    assert_eq!((second.call_id(), second.cseq().unwrap().seq), (first.call_id(), first.cseq().unwrap().seq + 1));
+    let ok = respond(B, &second, 200, "b-tag", None);
+    net.send(B, &ok);
+    let answer = net.response_to(A, 200);
+    let alice = Ends::caller(A, &subscribe, &answer);
+    let mut refresh = net.in_dialog(&alice, "SUBSCRIBE", 2);
+    refresh.headers.push(HeaderName::Event, "presence");
+    net.send(A, &refresh);
+    // RFC 3261 §12.2.1.1: the dialog's numbers never repeat.
+    let third = net.request_to(B, Method::Subscribe);
+    assert_eq!(third.cseq().unwrap().seq, second.cseq().unwrap().seq + 1);
+    assert_eq!(counts(&third), one("n1", 2));
 }

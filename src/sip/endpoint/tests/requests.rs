@@ -14,7 +14,7 @@ fn passes(config: &mut Config) {
     config.trunks.iter_mut().for_each(|trunk| trunk.requests = Requests::Pass);
 }
 
-fn outside(net: &mut Net, method: &str, number: &str) -> Message {
+pub(super) fn outside(net: &mut Net, method: &str, number: &str) -> Message {
     let invite = net.invite(A, number);
     let mut request =
         Message::parse(String::from_utf8(invite.write()).unwrap().replace("INVITE", method).as_bytes()).unwrap();

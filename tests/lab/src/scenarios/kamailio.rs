@@ -138,6 +138,8 @@ fn tls(lab: &mut Lab<'_>) -> Result<String> {
     let mut refused = lab.caller(Law::Mu).scenario("caller_refused").with("status", "503");
     refused.name = "refused".into();
     lab.start(End::Near, &refused)?.finish().context("a certificate that names another host")?;
+    // The figures are those of a quarter of a second before.
+    std::thread::sleep(Duration::from_millis(500));
     let samples = lab.appliance()?.metrics()?;
     let handshakes = |direction: &str, done: bool| {
         let counted = samples.iter().filter(|(name, _)| {

@@ -59,31 +59,36 @@ fn third_party(plan: &mut Plan) {
     );
 }
 
-fn local(plan: &mut Plan) {
+pub(super) fn local(plan: &mut Plan) {
     third_party(plan);
     plan.setup.trunk_keys.fill("transfer = \"local\"".into());
 }
 
 const SECOND_MEDIA: u16 = 44_000;
 
-fn second(lab: &Lab<'_>) -> Result<Phone> {
+pub(super) fn second(lab: &Lab<'_>) -> Result<Phone> {
     let mut second = Phone::callee(SECOND, Law::A).plays(&lab.speech(Law::A, Duration::from_secs(60))?);
     (second.name, second.media_port) = ("second".into(), SECOND_MEDIA);
     Ok(second)
 }
 
 /// What went from one phone to another from the first packet that arrived on, judged; and how many the first had sent
-/// before to somebody else.
-fn judge_from_first(
+/// before to somebody else. Of what it sent after `until` nothing is asked.
+pub(super) fn judge_from_first(
     lab: &Lab<'_>,
     end: End,
     from: SocketAddr,
     to: SocketAddr,
     laws: (Law, Law),
+    until: Duration,
 ) -> Result<(Heard, usize)> {
     let (sender, receiver) = (lab.tap(end).book(), lab.tap(end.other()).book());
     let sent: Vec<(&Stream, &Packet)> = sender.of_port(true, from);
-    let arrived: Vec<(&Stream, &Packet)> = receiver.of_port(false, to);
+    let (sent, late): (Vec<_>, Vec<_>) = sent.into_iter().partition(|(_, packet)| packet.at <= until);
+    // Others may have spoken to the same ear before: tandem lets the SSRC stand.
+    let theirs = |ssrc: u32| sender.streams.keys().any(|key| key.outgoing && key.from == from && key.ssrc == ssrc);
+    let mut arrived = receiver.packets(|key| !key.outgoing && key.to == to && theirs(key.ssrc));
+    arrived.retain(|(_, packet)| late.iter().all(|(_, other)| other.sequence != packet.sequence));
     let (_, first) = arrived.first().with_context(|| format!("nothing of {from} arrived at {to}"))?;
     let before = sent.iter().take_while(|(_, packet)| packet.sequence != first.sequence).count();
     let heard = judge(sent.get(before..).unwrap_or_default(), &arrived, &lab.expect(laws.0, laws.1, None));
@@ -91,7 +96,7 @@ fn judge_from_first(
 }
 
 /// Where each phone said that it wants RTP, of the call that reached the second callee, and of the caller.
-fn ears(lab: &Lab<'_>) -> Result<[SocketAddr; 2]> {
+pub(super) fn ears(lab: &Lab<'_>) -> Result<[SocketAddr; 2]> {
     let near = lab.tap(End::Near).book();
     let caller = near.dialogs.by_call_id.values().find_map(|dialog| dialog.said.first()).context("no caller")?.rtp;
     let far = lab.tap(End::Far).book();
@@ -103,15 +108,15 @@ fn ears(lab: &Lab<'_>) -> Result<[SocketAddr; 2]> {
 /// Both directions between those who are left.
 fn judge_both(lab: &Lab<'_>, before: bool) -> Result<String> {
     let [caller, third] = ears(lab)?;
-    let (there, first) = judge_from_first(lab, End::Near, caller, third, (Law::Mu, Law::A))?;
+    let (there, first) = judge_from_first(lab, End::Near, caller, third, (Law::Mu, Law::A), Duration::MAX)?;
     ensure!(there.is_perfect() && there.received > 100, "the caller's words at the third party: {there}");
     ensure!(!before || first > 10, "the caller had said {first} frames before the transfer");
-    let (back, _) = judge_from_first(lab, End::Far, third, caller, (Law::A, Law::Mu))?;
+    let (back, _) = judge_from_first(lab, End::Far, third, caller, (Law::A, Law::Mu), Duration::MAX)?;
     ensure!(back.is_perfect() && back.received > 100, "the third party's words at the caller: {back}");
     Ok(format!("to the third party: {there}, after {first} frames to the callee; back: {back}"))
 }
 
-fn records_name_the_transfer(lab: &mut Lab<'_>, kind: &str) -> Result<()> {
+pub(super) fn records_name_the_transfer(lab: &mut Lab<'_>, kind: &str) -> Result<()> {
     let records = lab.appliance()?.records()?;
     ensure!(records.len() == 2, "{} call-detail records, not 2", records.len());
     let of = |key: &str| records.iter().find(|record| !record[key].is_null() && record[key] != serde_json::json!([]));
@@ -152,10 +157,10 @@ fn transfer_attended(lab: &mut Lab<'_>) -> Result<String> {
     consulting.finish()?;
     third.finish()?;
     let [caller, third] = ears(lab)?;
-    let (there, first) = judge_from_first(lab, End::Near, caller, third, (Law::Mu, Law::A))?;
+    let (there, first) = judge_from_first(lab, End::Near, caller, third, (Law::Mu, Law::A), Duration::MAX)?;
     ensure!(there.is_perfect() && there.received > 100 && first > 10, "the caller's words at the third party: {there}");
     // It spoke before, to the callee's other phone: what arrived of it is judged from the first frame that did.
-    let (back, before) = judge_from_first(lab, End::Far, third, caller, (Law::A, Law::Mu))?;
+    let (back, before) = judge_from_first(lab, End::Far, third, caller, (Law::A, Law::Mu), Duration::MAX)?;
     ensure!(back.is_perfect() && back.received > 100, "the third party's words at the caller: {back}");
     records_name_the_transfer(lab, "attended")?;
     Ok(format!("to the third party: {there}, after {first} frames to the callee; back: {back}, after {before}"))
