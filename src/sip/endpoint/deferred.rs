@@ -1,6 +1,6 @@
 //! What concerns two calls, or one that was not at hand: done once every call is back in the table. Slow-path thread.
 //!
-//! Always: when an entry of the endpoint returns, no errand is left; so none is saved.
+//! Always: when an entry of the endpoint returns, nothing is deferred any more; so none of it is saved.
 
 use super::{CallId, Endpoint, Turn};
 use crate::sip::b2bua::{
@@ -11,8 +11,8 @@ use crate::sip::b2bua::{
 
 impl Endpoint {
     pub(super) fn run_deferred(&mut self, turn: &mut Turn<'_>) {
-        while let Some(errand) = self.core.deferred.pop_front() {
-            match errand {
+        while let Some(next) = self.core.deferred.pop_front() {
+            match next {
                 Deferred::Begin(call) => self.keep(call),
                 Deferred::Rings { of, target, status } => {
                     self.with_call(of, |core, call| transfer::told(core, turn, call, target, status));
