@@ -13,6 +13,7 @@ pub mod config;
 pub mod control;
 pub mod fast;
 pub mod flow;
+pub mod ha;
 pub mod host;
 pub mod io;
 pub mod media;

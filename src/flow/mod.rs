@@ -13,6 +13,7 @@
 
 pub mod counters;
 pub mod event;
+pub mod lease;
 pub mod memory;
 #[cfg(test)]
 #[cfg(tandem_loom)]
