@@ -3,6 +3,10 @@
 //!
 //! - `generation`: who outranks whom, and what is on disk of it.
 //! - `provider`: what moves the floating addresses: nothing, gratuitous ARP, or the EC2 API.
+//! - `replica`: the connection on which it is told, and the slow path's end of it.
+//! - `replicate`: what the active host tells the standby, as pure machines.
 
 pub mod generation;
 pub mod provider;
+pub mod replica;
+pub mod replicate;

@@ -62,7 +62,8 @@ fn config() -> Config {
 
 /// An endpoint made of the shadow, which draws the numbers that the original draws.
 fn twin(net: &Net, shadow: &Shadow) -> Net {
-    let mut endpoint = Endpoint::from_shadow(Arc::new(config()), [1; 32], net.now, EPOCH_MS, shadow);
+    let wall = net.endpoint.core.clock.epoch_ms(net.endpoint.core.clock.inside(net.now));
+    let mut endpoint = Endpoint::from_shadow(Arc::new(config()), [1; 32], net.now, wall, shadow);
     endpoint.core.random = net.endpoint.core.random.clone();
     endpoint.core.shed_tag = net.endpoint.core.shed_tag.clone();
     let live = &net.endpoint.core.live;
@@ -86,14 +87,16 @@ proptest! {
     ) {
         let mut net = Net::with(|its| *its = property::config());
         let (mut world, mut shadow) = (World::default(), Shadow::default());
+        let mut begun = false;
         for (at, op) in ops.iter().filter(|op| !matches!(op, Op::TakeOver)).enumerate() {
             if at == begins {
                 net.endpoint.mark_all();
+                begun = true;
             }
             property::apply(&mut net, &mut world, op);
             tell(&mut net, &mut shadow, budget);
         }
-        if begins >= ops.len() {
+        if !begun {
             prop_assert!(shadow.is_empty(), "nobody asked");
             net.endpoint.mark_all();
         }
