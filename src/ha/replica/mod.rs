@@ -111,6 +111,7 @@ impl Replica {
             self.role = Some(role);
             self.sender.lost();
             self.receiver.forget();
+            self.gave_up = false;
             self.connection = None;
             self.command(Command::Be(role));
         }

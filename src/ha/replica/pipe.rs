@@ -209,8 +209,8 @@ impl Pipe {
             // Only who has the key is heard.
             self.heard = now;
             match &self.noise {
-                Noise::Handshake(state) if state.is_my_turn() => self.shake()?,
-                Noise::Handshake(_) => self.turn_over()?,
+                Noise::Handshake(state) if state.is_handshake_finished() => self.turn_over()?,
+                Noise::Handshake(_) => self.shake()?,
                 _ => self.plain.extend_from_slice(&self.scratch[..length]),
             }
             self.frames(frame)?;

@@ -24,8 +24,12 @@ pub use self::{
     sender::{Lag, Overrun, Peer, Sender},
 };
 use crate::{
-    base::{Time, ids::SessionId, pack::Packer},
-    control::MediaChanges,
+    base::{
+        Time,
+        ids::SessionId,
+        pack::{Packer, unpack},
+    },
+    control::{MediaChanges, SavedMedia},
     sip::endpoint::{self, Changes},
 };
 
@@ -58,6 +62,28 @@ impl Batch {
         Batch { seq: 0, at: sip.at, puts, deletes, complete: false }
     }
 
+    /// For those who go on with it.
+    pub fn apart(self) -> Parts {
+        let mut sip = Changes { at: self.at, ..Changes::default() };
+        let (mut media, mut unread) = (Vec::new(), 0);
+        for (key, value) in self.puts {
+            match key {
+                Key::Sip(key) => sip.puts.push((key, value)),
+                Key::Media(id) => match unpack(&value) {
+                    Some(saved) => media.push((id, Some(saved))),
+                    None => unread += 1,
+                },
+            }
+        }
+        for key in self.deletes {
+            match key {
+                Key::Sip(key) => sip.deletes.push(key),
+                Key::Media(id) => media.push((id, None)),
+            }
+        }
+        Parts { sip, media, complete: self.complete, unread }
+    }
+
     pub fn is_empty(&self) -> bool {
         self.puts.is_empty() && self.deletes.is_empty()
     }
@@ -68,6 +94,17 @@ impl Batch {
         EACH * (1 + self.puts.len() + self.deletes.len())
             + self.puts.iter().map(|(_, value)| value.len()).sum::<usize>()
     }
+}
+
+/// A batch, by who takes it.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Parts {
+    pub sip: Changes,
+    /// None: it is closed.
+    pub media: Vec<(SessionId, Option<SavedMedia>)>,
+    pub complete: bool,
+    /// Sessions that could not be read.
+    pub unread: u64,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

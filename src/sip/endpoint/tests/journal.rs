@@ -248,3 +248,59 @@ fn a_host_that_was_shutting_down_hands_on_its_calls_and_not_its_intention() {
     net.send(A, &invite);
     net.response_to(A, 100);
 }
+
+/// In the smallest rounds that there are, a message each; how long it takes beside the endpoint's own work is printed.
+#[test]
+fn what_is_told_of_a_call_is_bounded() {
+    const CALLS: u32 = 500;
+    let mut net = Net::with(|config| config.sip.max_calls = 10_000);
+    net.endpoint.mark_all();
+    let (mut puts, mut bytes, mut took) = (0, 0, std::time::Duration::ZERO);
+    let mut tell = |net: &mut Net| {
+        let start = std::time::Instant::now();
+        let changes = net.endpoint.take_changes(net.now, usize::MAX);
+        took += start.elapsed();
+        puts += changes.puts.len();
+        bytes += changes.puts.iter().map(|(_, value)| value.len()).sum::<usize>();
+    };
+    for _ in 0..CALLS {
+        let invite_a = net.invite(A, "100");
+        net.send(A, &invite_a);
+        tell(&mut net);
+        net.response_to(A, 100);
+        let invite_b = net.request_to(B, Method::Invite);
+        net.send(B, &respond(B, &invite_b, 180, "b-tag", None));
+        tell(&mut net);
+        net.response_to(A, 180);
+        net.send(B, &respond(B, &invite_b, 200, "b-tag", Some(6_000)));
+        tell(&mut net);
+        net.request_to(B, Method::Ack);
+        let ok = net.response_to(A, 200);
+        let a = Ends::caller(A, &invite_a, &ok);
+        let message = ack(&mut net, &a, 1);
+        net.send(A, &message);
+        tell(&mut net);
+        let bye = net.in_dialog(&a, "BYE", 2);
+        net.send(A, &bye);
+        tell(&mut net);
+        net.response_to(A, 200);
+        let bye = net.request_to(B, Method::Bye);
+        net.send(B, &respond(B, &bye, 200, "", None));
+        tell(&mut net);
+        let record = net.the_record();
+        net.endpoint.record_written(record.id);
+        net.pass(2);
+    }
+    let (puts, bytes) = (puts as f64 / f64::from(CALLS), bytes as f64 / f64::from(CALLS));
+    let each = |time: std::time::Duration| time.as_secs_f64() * 1e6 / f64::from(CALLS);
+    let share = took.as_secs_f64() / net.took.as_secs_f64();
+    println!(
+        "a call: {puts:.1} entries of {bytes:.0} bytes; journal {:.0} µs beside {:.0} µs: {:.0} %",
+        each(took),
+        each(net.took),
+        share * 100.0
+    );
+    // A call and a transaction or two for each of its six messages.
+    assert!(puts < 6.0 * 3.0 + 1.0, "{puts}");
+    assert!(bytes < 48_000.0, "{bytes}");
+}
