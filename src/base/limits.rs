@@ -100,8 +100,8 @@ pub const SIP_RECORDS_UNWRITTEN: usize = 16_384;
 /// Bytes that a standby may leave unacknowledged; past this it is given up and synchronised anew. Half of it is for
 /// entries of a full synchronisation.
 pub const REPLICA_WINDOW_BYTES: usize = 32 << 20;
-/// Bytes of entries of a full synchronisation that one round of the slow path sends: some hundred calls.
-pub const REPLICA_SYNC_BYTES: usize = 64 * 1024;
+/// Bytes of entries of a full synchronisation that one round of the slow path sends: a few calls, a fraction of a millisecond.
+pub const REPLICA_SYNC_BYTES: usize = 32 * 1024;
 /// One batch, written: what one round changed. Rounds last milliseconds.
 pub const REPLICA_BATCH_BYTES: usize = 16 << 20;
 /// A standby that acknowledges nothing for this long is given up, and a peer that sends nothing at all is gone.

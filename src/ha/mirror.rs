@@ -15,7 +15,7 @@ use crate::{
 };
 
 /// Media sessions of a full synchronisation in one round: each is a kilobyte or less.
-const SESSIONS_AT_ONCE: usize = 64;
+const SESSIONS_AT_ONCE: usize = 16;
 
 /// The active host's round, after everything was done: what changed goes out. Whether a standby joined or left is seen to.
 pub fn tell(now: Time, replica: &mut Replica, endpoint: &mut Endpoint, engine: &mut Engine) {
