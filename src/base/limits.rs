@@ -94,6 +94,9 @@ pub const SIP_OFFERS_BYTES: usize = 4 << 20;
 /// still taken. Over UDP a call leaves two behind, its INVITE's and its BYE's, for 32 s each (RFC 3261 §17.2): this is
 /// some 4,000 calls a second. What lingers has had its final response and holds that alone, about 1 KiB.
 pub const SIP_SERVER_TRANSACTIONS: usize = 262_144;
+/// Call-detail records that a standby holds until they are on the active host's disk: what may wait for that disk, and
+/// as many again.
+pub const SIP_RECORDS_UNWRITTEN: usize = 16_384;
 /// Lifetime of a registration with a trunk that is believed: a week.
 pub const REGISTRATION_LONGEST_S: u32 = 604_800;
 /// Routes that a registrar may give (RFC 3608).
