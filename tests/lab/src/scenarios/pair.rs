@@ -9,7 +9,7 @@ use std::{
 use anyhow::{Context, Result, ensure};
 
 use crate::{
-    appliance::NODES,
+    appliance::{NODES, Samples},
     book::Book,
     lab::{End, Lab, Plan},
     law::Law,
@@ -45,6 +45,10 @@ pub fn scenarios() -> Vec<Scenario> {
         )
         .prepared(pair)
         .alone(),
+        Scenario::new("pair_ten", "Ten failovers under 20 new calls a second: no established call is lost", ten)
+            .prepared(pair_of_many)
+            .within(Duration::from_secs(280))
+            .alone(),
         Scenario::new("pair_one_path", "One of the two heartbeat networks fails: nothing happens", one_path)
             .prepared(pair)
             .alone(),
@@ -89,6 +93,12 @@ fn pair_tcp(plan: &mut Plan) {
     plan.setup.destinations = vec![crate::topology::sip_uri(CALLEE, true)];
     plan.setup.extra =
         plan.setup.extra.replace(":5060\"]", ":5060;transport=tcp\"]").replace(":5062\"]", ":5062;transport=tcp\"]");
+}
+
+fn pair_of_many(plan: &mut Plan) {
+    pair(plan);
+    plan.setup.log = "warn";
+    plan.setup.media_ports = (20_000, 39_999);
 }
 
 /// Calls that are under way, of all three kinds.
@@ -394,4 +404,63 @@ fn partition(lab: &mut Lab<'_>) -> Result<String> {
         NODES[active]
     );
     Ok(format!("{} was active meanwhile too, and stopped within {STOPS_WITHIN:?} of its end", NODES[active]))
+}
+
+const FAILOVERS: usize = 10;
+const NEW_PER_SECOND: u32 = 20;
+const HELD_MS: u32 = 6_000;
+
+fn sum(samples: &Samples, name: &str) -> f64 {
+    samples.iter().filter(|(key, _)| key.split('{').next() == Some(name)).map(|(_, value)| value).sum()
+}
+
+fn ten(lab: &mut Lab<'_>) -> Result<String> {
+    let mut active = lab.active().context("not exactly one is active")?;
+    let limit = Duration::from_secs(240);
+    let calls = 20_000;
+    let callee = Phone { calls, limit, ..lab.callee(Law::A) };
+    let mut there = lab.start_waiting(End::Far, &callee)?;
+    let caller = lab.caller(Law::Mu).scenario("caller_any").with("talk_ms", HELD_MS);
+    let mut here = lab.start(End::Near, &Phone { calls, limit, rate: NEW_PER_SECOND, ..caller })?;
+    std::thread::sleep(Duration::from_millis(u64::from(HELD_MS) + 1_000));
+    let mut resident = Vec::new();
+    for round in 0..FAILOVERS {
+        lab.kill(active)?;
+        active = 1 - active;
+        lab.wait_for_active(active, Duration::from_secs(5)).with_context(|| format!("failover {}", round + 1))?;
+        lab.start_node(1 - active)?;
+        let now = lab.wait_for_pair(Duration::from_secs(20)).with_context(|| format!("failover {}", round + 1))?;
+        ensure!(now == active, "{} grabbed back", NODES[now]);
+        std::thread::sleep(Duration::from_secs(2));
+        resident.push(lab.node(active)?.resident_kib()?);
+    }
+    // No further calls; those in progress end.
+    here.running.signal(libc::SIGUSR1)?;
+    let status = here.running.wait(Duration::from_secs(60))?;
+    let (good, failed) = here.counts();
+    ensure!(failed == 0, "SIPp as caller: {status}, {good} calls went as they should, {failed} did not");
+    let _ = there.running.signal(libc::SIGKILL);
+    // Transactions linger for 32 s (RFC 3261 §17), freed ports rest 10 s.
+    std::thread::sleep(Duration::from_secs(13));
+    let metrics = lab.node(active)?.metrics()?;
+    let (sessions, flows) = (sum(&metrics, "tandem_media_sessions"), sum(&metrics, "tandem_flows"));
+    ensure!(sessions == 0.0 && flows == 0.0, "{sessions} media sessions and {flows} flows are left");
+    let (established, refused) = established(lab)?;
+    let records = merged_records(lab)?;
+    let answered = records.values().filter(|record| record["cause"] == "hangup").count();
+    ensure!(answered == established, "{established} calls were established, and {answered} records say so");
+    let (least, most) = (resident.iter().min().copied().unwrap_or(0), resident.iter().max().copied().unwrap_or(0));
+    Ok(format!(
+        "{established} calls established over {FAILOVERS} failovers, none lost, {refused} refused before their answer; \
+         {answered} records after merging; resident memory of who was active {least} to {most} KiB"
+    ))
+}
+
+/// Calls that the caller has an answer to, all of which must have been ended by its BYE; and those refused.
+fn established(lab: &Lab<'_>) -> Result<(usize, usize)> {
+    let book = lab.tap(End::Near).book();
+    let answered = book.dialogs.by_call_id.values().filter(|dialog| dialog.status == Some(200)).count();
+    let all = book.dialogs.by_call_id.len();
+    ensure!(answered > 0, "no call was established");
+    Ok((answered, all - answered))
 }
