@@ -122,3 +122,9 @@ pub const REGISTRATION_ROUTES: usize = 8;
 pub const DIGEST_NONCES: usize = 4_096;
 /// A server that asks to be left alone for longer is asked again after this.
 pub const RETRY_AFTER_LONGEST: Duration = Duration::from_secs(86_400);
+/// Networks that the heartbeats of a pair go over.
+pub const HA_PATHS: usize = 2;
+/// Heartbeats taken from one path before the pair thread looks at its clock again: a flood costs this much and no more.
+pub const HA_DATAGRAMS: usize = 64;
+/// A pair's key file.
+pub const HA_KEY_BYTES: u64 = 4_096;

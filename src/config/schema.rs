@@ -35,6 +35,7 @@ pub use reliable::ReliableProvisionals;
 pub use session_timer::{SessionTimer, SessionTimerMode};
 
 mod auth;
+mod ha;
 mod overload;
 mod register;
 mod tls;
@@ -43,6 +44,7 @@ mod transport;
 mod trunk;
 
 pub use auth::{Secret, TrunkAuth};
+pub use ha::{Ha, HaLink, HaProvider, PairKey};
 pub use overload::Overload;
 pub use register::TrunkRegister;
 pub use tls::{Tls, TlsVersion, TrunkTls};
@@ -71,6 +73,9 @@ pub struct Config {
     pub trunks: Vec<Trunk>,
     #[serde(default, rename = "route")]
     pub routes: Vec<Route>,
+    /// Absent: this host is alone.
+    #[serde(default)]
+    pub ha: Option<Ha>,
     #[serde(default)]
     pub cdr: Cdr,
     #[serde(default)]
@@ -191,6 +196,9 @@ pub struct Address {
     /// What peers are told (Via, Contact, SDP) where it differs: an Elastic IP, a NAT's outer side.
     #[serde(default)]
     pub advertise: Option<IpAddr>,
+    /// It is with whichever host of the pair is active; else it is this host's own.
+    #[serde(default)]
+    pub floating: bool,
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
