@@ -32,6 +32,8 @@ use crate::{
 const LOOK: Duration = Duration::from_millis(50);
 /// A worker that has not come round for so long does not forward: four frames of a call.
 const STALLED: Duration = Duration::from_millis(500);
+/// A host that is to end waits so long for its peer to begin to take over.
+const HANDOVER: Duration = Duration::from_secs(3);
 /// Under which name the health page speaks of the pair.
 const SUBJECT: &str = "pair";
 
@@ -61,8 +63,8 @@ pub struct Pair {
     sent_before: Option<(Time, u64)>,
     /// What the pair thread was told last, so that it hears of a change at once.
     told: (Option<Result<(), String>>, Option<bool>, Option<bool>),
-    /// This process ends once it is not active any more.
-    leaving: bool,
+    /// This process ends once it is not active any more; since when.
+    leaving: Option<Time>,
 }
 
 impl Pair {
@@ -79,7 +81,7 @@ impl Pair {
             workers: vec![(0, Time::ZERO); workers],
             sent_before: None,
             told: (None, None, None),
-            leaving: false,
+            leaving: None,
         }
     }
 
@@ -93,18 +95,27 @@ impl Pair {
     }
 
     /// A signal to end: hand over first, if there is somebody. False: calls have to be drained as on a host without a peer.
-    pub fn leave(&mut self) -> bool {
-        self.leaving = match self.part {
-            Part::Standby => true,
-            Part::Active => self.link.wish(Wish::Switchover).is_ok(),
-            Part::Preparing { .. } | Part::Draining => true,
-        };
-        self.leaving
+    pub fn leave(&mut self, now: Time) -> bool {
+        if self.leaving.is_some() {
+            return false;
+        }
+        let takes_over = self.part != Part::Active || self.link.wish(Wish::Switchover).is_ok();
+        self.leaving = takes_over.then_some(now);
+        takes_over
     }
 
     /// Nothing is left to be done here.
     pub fn has_left(&self) -> bool {
-        self.leaving && self.part == Part::Standby
+        self.leaving.is_some() && self.part == Part::Standby
+    }
+
+    /// The peer was to take over and does not: true once.
+    pub fn cannot_leave(&mut self, now: Time) -> bool {
+        let in_vain = self.part == Part::Active && self.leaving.is_some_and(|since| now.since(since) > HANDOVER);
+        if in_vain {
+            self.leaving = None;
+        }
+        in_vain
     }
 
     /// When `turn` has something to do at the latest.

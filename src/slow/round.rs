@@ -341,19 +341,23 @@ impl Round {
                 let _ = reload(&mut self.sources.sockets, &self.config);
                 continue;
             }
-            if self.drain_until.is_none() && self.pair.as_mut().is_some_and(Pair::leave) {
+            let alone = self.drain_until.is_none() && self.end_at.is_none();
+            if alone && self.pair.as_mut().is_some_and(|pair| pair.leave(now)) {
                 tracing::info!("the peer takes over, then tandem ends");
-                self.end_at = Some(now + Duration::from_secs(self.config.node.drain_s).max(LAST_WORDS));
             } else if self.drain_until.is_some() {
                 tracing::info!("a second signal: calls in progress are ended now");
                 self.endpoint.drain(now, now, &mut self.engine);
                 self.end_at = Some(now + LAST_WORDS);
             } else {
-                let until = now + Duration::from_secs(self.config.node.drain_s);
-                drain(&mut self.endpoint, &mut self.engine, &self.health, now, until);
-                self.drain_until = Some(until);
+                self.begin_drain(now);
             }
         }
+    }
+
+    fn begin_drain(&mut self, now: Time) {
+        let until = now + Duration::from_secs(self.config.node.drain_s);
+        drain(&mut self.endpoint, &mut self.engine, &self.health, now, until);
+        self.drain_until = Some(until);
     }
 
     fn answer_admin(&mut self, now: Time) {
@@ -501,8 +505,14 @@ impl Round {
     /// The last messages still have to pass the kernel and the worker, and transactions to be answered: the end comes
     /// when none waits any more, and no later than `LAST_WORDS` after the last call.
     fn ended(&mut self, now: Time) -> bool {
-        if self.pair.as_ref().is_some_and(Pair::has_left) {
-            return true;
+        if let Some(pair) = &mut self.pair {
+            if pair.has_left() {
+                return true;
+            }
+            if pair.cannot_leave(now) {
+                tracing::warn!("the peer does not take over");
+                self.begin_drain(now);
+            }
         }
         if self.drain_until.is_some() && self.endpoint.is_drained() {
             let since = *self.drained_at.get_or_insert(now);
