@@ -24,9 +24,13 @@ use crossbeam::channel::{self, Receiver, Sender};
 use mio::{Poll, Waker};
 
 use self::thread::{Command, Event, Work};
-use super::replicate::{self, Action, Batch, Frame, Lag, Peer, Role};
+use super::{
+    heartbeat::wire::subkey,
+    replicate::{self, Action, Batch, Frame, Lag, Peer, Role},
+};
 use crate::{
     base::{Time, clock::Monotonic, limits::REPLICA_INBOX_BYTES, pack::Packer},
+    config::Ha,
     control::MediaChanges,
     sip::endpoint::Changes,
 };
@@ -41,6 +45,19 @@ pub struct Settings {
     pub peer: SocketAddr,
     /// Known to both and to nobody else.
     pub key: [u8; 32],
+}
+
+impl Settings {
+    /// What the configuration of `node` says; the connection's key is its own, made from the pair's.
+    pub fn new(node: &str, ha: &Ha) -> Settings {
+        Settings {
+            node: node.to_owned(),
+            peer_node: ha.peer.clone(),
+            local: ha.replication.local,
+            peer: ha.replication.peer,
+            key: subkey(ha.key.expose(), "tandem ha replication 1"),
+        }
+    }
 }
 
 #[derive(Debug, thiserror::Error)]
