@@ -75,6 +75,8 @@ const HUNG_UP_BY_CALLER: (u32, &str) = (70, "70");
 const HUNG_UP_BY_CALLEE: (u32, &str) = (15, "80");
 const HELD_AND_RESUMED: (u32, &str) = (15, "90");
 const GROUPS: [(u32, &str); 3] = [HUNG_UP_BY_CALLER, HUNG_UP_BY_CALLEE, HELD_AND_RESUMED];
+/// SIPp opens no connection for a request of a call that it was called with, so over TCP its callers hang up.
+const OVER_TCP: [(u32, &str); 1] = [(CALLS, "70")];
 
 fn pair(plan: &mut Plan) {
     plan.between = Between::Pair;
@@ -116,7 +118,8 @@ impl Load {
         let after = (TALK_S + 2) * 1000;
         let limit = Duration::from_secs(60);
         let mut phones = Vec::new();
-        for (index, (calls, dial)) in GROUPS.into_iter().enumerate() {
+        let groups: &[(u32, &str)] = if tcp { &OVER_TCP } else { &GROUPS };
+        for (index, &(calls, dial)) in groups.iter().enumerate() {
             let port = 5060 + 2 * index as u16;
             let callee = match index {
                 0 => Phone::callee(CALLEE, Law::A),
@@ -127,6 +130,7 @@ impl Load {
             let media_port = 40_000 + 1_000 * index as u16;
             phones.push(lab.start_waiting(End::Far, &Phone { name, calls, limit, tcp, media_port, ..callee })?);
             let caller = match index {
+                0 if tcp => lab.caller(Law::Mu).scenario("caller_again").with("talk_ms", after),
                 0 => lab.caller(Law::Mu).with("talk_ms", after),
                 1 => lab.caller(Law::Mu).scenario("caller_dropped").with("patience_ms", after + 20_000),
                 _ => lab.caller(Law::Mu).scenario("caller_hold").with("talk_ms", after).with("hold_ms", 1_000),
@@ -134,7 +138,8 @@ impl Load {
             let name = format!("caller{index}");
             let rate = (PER_SECOND * calls).div_ceil(CALLS);
             let media_port = 30_000 + 1_000 * index as u16;
-            let caller = Phone { name, calls, limit, tcp, port, media_port, rate, dial: dial.into(), ..caller };
+            let dial = dial.into();
+            let caller = Phone { name, calls, limit, tcp, reconnects: tcp, port, media_port, rate, dial, ..caller };
             phones.push(lab.start(End::Near, &caller)?);
         }
         let full = Instant::now() + Duration::from_secs(15);
@@ -147,7 +152,7 @@ impl Load {
             }
             std::thread::sleep(Duration::from_millis(20));
         }
-        let numbers = || GROUPS.iter().flat_map(|(calls, dial)| (1..=*calls).map(move |n| format!("{dial}{n}")));
+        let numbers = || groups.iter().flat_map(|(calls, dial)| (1..=*calls).map(move |n| format!("{dial}{n}")));
         let ssrcs = [NEAR, FAR].map(|words| numbers().map(|number| words.ssrc(&number)).collect());
         near.tally.refused.store(0, Ordering::Relaxed);
         Ok(Load { phones, talkers: [near, far], ssrcs })
