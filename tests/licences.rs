@@ -66,7 +66,7 @@ fn expressions_are_read_as_spdx_says() {
 #[test]
 fn every_dependency_has_an_allowed_licence() {
     let output = Command::new(env!("CARGO"))
-        .args(["metadata", "--format-version", "1", "--offline", "--locked", "--filter-platform"])
+        .args(["metadata", "--format-version", "1", "--offline", "--locked", "--all-features", "--filter-platform"])
         .arg("x86_64-unknown-linux-gnu")
         .current_dir(env!("CARGO_MANIFEST_DIR"))
         .output()

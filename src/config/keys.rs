@@ -3,7 +3,7 @@
 //!
 //! Paths leave out the index of an array: `port.routes.via` is `via` in any entry of `routes` of any `[[port]]`.
 
-use crate::base::limits::{MAX_MEDIA_ADDRESSES, MAX_PORTS, MAX_WORKERS};
+use crate::base::limits::{MAX_EC2_ADDRESSES, MAX_EC2_ROUTE_TABLES, MAX_MEDIA_ADDRESSES, MAX_PORTS, MAX_WORKERS};
 
 /// What a value may be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -172,6 +172,7 @@ pub const KEYS: &[Key] = &[
     required("address.port", TEXT, "name of the `[[port]]` it lives on"),
     required("address.local", Kind::Ip, "the address on the wire"),
     key("address.advertise", Kind::Ip, "as local", "what peers are told (Via, Contact, SDP): an Elastic IP, a NAT's outer side"),
+    key("address.floating", Kind::Boolean, "false", "whether it moves with the active role of a pair"),
 
     required("media", Kind::Table, "RTP and RTCP"),
     key("media.ports", Kind::Table, "20000 to 59999", "UDP ports for RTP and RTCP on every media address"),
@@ -310,6 +311,22 @@ pub const KEYS: &[Key] = &[
 
     key("metrics", Kind::Table, "defaults", "/metrics, /healthz and /readyz"),
     key("metrics.listen", Kind::Socket, "\"127.0.0.1:9464\"", "where they answer"),
+
+    key("ha", Kind::Table, "none", "the pair; absent: this host is alone"),
+    key("ha.provider", Kind::OneOf(&["none", "garp", "ec2"]), "\"none\"", "what moves the floating addresses"),
+    key("ha.ec2", Kind::Table, "none", "how they move by the EC2 API; with ha.provider = \"ec2\""),
+    key("ha.ec2.region", TEXT, "that of the instance", "region whose API is called"),
+    key("ha.ec2.endpoint", TEXT, "that of the region", "URL of the EC2 API: for a VPC endpoint, or a test"),
+    key("ha.ec2.metadata", TEXT, "\"http://169.254.169.254\"", "URL of the instance metadata service; only its version 2 is spoken"),
+    key("ha.ec2.attempt_ms", Kind::Integer { min: 200, max: 10_000 }, "1000", "milliseconds that one attempt at a call may take"),
+    key("ha.ec2.attempts", Kind::Integer { min: 1, max: 10 }, "4", "attempts at a call that gets no answer, or is told to come again"),
+    required("ha.ec2.address", Kind::Tables { min: 1, max: MAX_EC2_ADDRESSES }, "one `[[ha.ec2.address]]` per floating address"),
+    required("ha.ec2.address.name", TEXT, "name of a floating `[[address]]`"),
+    required("ha.ec2.address.by", Kind::OneOf(&["secondary", "elastic", "route"]), "secondary: a private address moves within its subnet; elastic: an Elastic IP is associated anew; route: a route to it gets another target"),
+    key("ha.ec2.address.interface", TEXT, "that of its port, by MAC", "network interface of this host that takes it: eni-…"),
+    key("ha.ec2.address.allocation", TEXT, "none", "with elastic: which Elastic IP, eipalloc-…"),
+    key("ha.ec2.address.tables", Kind::List { of: &TEXT, min: 1, max: MAX_EC2_ROUTE_TABLES }, "none", "with route: route tables in which it is replaced, rtb-…"),
+    key("ha.ec2.address.destination", Kind::Network, "the address alone", "with route: destination of the route"),
 
     key("admin", Kind::Table, "defaults", "the local admin socket"),
     key("admin.socket", Kind::Path, "\"/run/tandem/admin.sock\"", "a Unix socket, mode 0600"),

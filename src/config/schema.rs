@@ -3,6 +3,8 @@
 //! Durations end in `_ms` or `_s`. Names (`port.name`, `address.name`, `trunk.name`) tie the tables together: a
 //! floating address is known by its name, so that two hosts with different local addresses can carry the same call.
 
+mod ha;
+mod ha_ec2;
 mod identity;
 mod numbers;
 mod protection;
@@ -20,6 +22,8 @@ use serde::{
     de::{SeqAccess, Visitor},
 };
 
+pub use ha::{Ha, HaProvider};
+pub use ha_ec2::{Ec2Address, Ec2Way, HaEc2};
 pub use numbers::{NumberFormat, Numbers};
 pub use route::{Rewrite, Route};
 
@@ -79,6 +83,9 @@ pub struct Config {
     pub admin: Admin,
     #[serde(default)]
     pub log: Log,
+    /// Absent: this host is alone.
+    #[serde(default)]
+    pub ha: Option<Ha>,
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -191,6 +198,9 @@ pub struct Address {
     /// What peers are told (Via, Contact, SDP) where it differs: an Elastic IP, a NAT's outer side.
     #[serde(default)]
     pub advertise: Option<IpAddr>,
+    /// Whether it moves with the active role of a pair.
+    #[serde(default)]
+    pub floating: bool,
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
