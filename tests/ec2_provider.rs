@@ -311,7 +311,8 @@ fn a_rehearsal_changes_nothing() {
 #[test]
 fn what_is_called_is_what_the_policy_allows() {
     let cloud = world();
-    for mut targets in [secondary("b", &[FIRST]), vec![elastic(&cloud, "b", PUBLIC, "10.0.1.11")], routes(&cloud, "b")] {
+    for mut targets in [secondary("b", &[FIRST]), vec![elastic(&cloud, "b", PUBLIC, "10.0.1.11")], routes(&cloud, "b")]
+    {
         targets.iter_mut().for_each(|target| target.interface = Choice::Id(cloud.interface("b")));
         let mut b = provider(&cloud, "b", targets);
         b.rehearse().unwrap();
@@ -378,7 +379,8 @@ fn a_route_that_does_not_exist_is_no_reason_to_try_for_long() {
     let cloud = world();
     let mut targets = routes(&cloud, "b");
     targets.truncate(1);
-    targets[0].way = Way::Route { tables: vec![cloud.text("/tables/0")], destination: "198.51.100.8/32".parse().unwrap() };
+    targets[0].way =
+        Way::Route { tables: vec![cloud.text("/tables/0")], destination: "198.51.100.8/32".parse().unwrap() };
     let mut b = provider(&cloud, "b", targets);
     assert_eq!(places(&mut b), [Place::Nowhere]);
     cloud.seen();

@@ -95,7 +95,11 @@ fn way(checker: &mut Checker<'_>, index: usize, entry: &Ec2Address, local: IpAdd
     match (&entry.allocation, entry.by) {
         (Some(id), Ec2Way::Elastic) => identifier(checker, &place("allocation"), id, "eipalloc-"),
         (None, Ec2Way::Elastic) => {
-            checker.error(&place("by"), "\"elastic\" without allocation", "\"elastic\" with the Elastic IP's eipalloc-…");
+            checker.error(
+                &place("by"),
+                "\"elastic\" without allocation",
+                "\"elastic\" with the Elastic IP's eipalloc-…",
+            );
         }
         (Some(_), _) => meaningless(checker, &place("allocation"), by, "elastic"),
         (None, _) => {}

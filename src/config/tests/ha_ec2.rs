@@ -46,10 +46,16 @@ fn what_a_way_lacks_or_does_not_use_is_told() {
     for (way, expected) in [
         ("by = \"elastic\"", "address[0].by: found \"elastic\" without allocation"),
         ("by = \"route\"", "address[0].by: found \"route\" without tables"),
-        ("by = \"secondary\"\nallocation = \"eipalloc-01234567\"", "address[0].allocation: found a key that by = \"secondary\""),
+        (
+            "by = \"secondary\"\nallocation = \"eipalloc-01234567\"",
+            "address[0].allocation: found a key that by = \"secondary\"",
+        ),
         ("by = \"secondary\"\ntables = [\"rtb-01234567\"]", "address[0].tables: found a key that by = \"secondary\""),
         ("by = \"secondary\"\ndestination = \"198.18.0.10/32\"", "address[0].destination: found a key that by"),
-        ("by = \"elastic\"\nallocation = \"eni-01234567\"", "address[0].allocation: found \"eni-01234567\"; allowed: eipalloc-"),
+        (
+            "by = \"elastic\"\nallocation = \"eni-01234567\"",
+            "address[0].allocation: found \"eni-01234567\"; allowed: eipalloc-",
+        ),
         ("by = \"route\"\ntables = [\"rtb-1\"]", "address[0].tables[0]: found \"rtb-1\"; allowed: rtb- and"),
         ("by = \"secondary\"\ninterface = \"eth0\"", "address[0].interface: found \"eth0\"; allowed: eni- and"),
         (

@@ -125,7 +125,9 @@ impl Api {
         let Some(primary) = primary else { return Ok(()) };
         match self.assign(interface, vec![primary.to_owned()], false).await {
             Ok(()) => Ok(()),
-            Err(failure) if ["InvalidParameterValue", "InvalidIPAddress.InUse"].contains(&failure.code.as_str()) => Ok(()),
+            Err(failure) if ["InvalidParameterValue", "InvalidIPAddress.InUse"].contains(&failure.code.as_str()) => {
+                Ok(())
+            }
             Err(failure) => Err(failure.means),
         }
     }
@@ -168,8 +170,7 @@ impl Api {
     }
 
     async fn private(&self, addresses: Vec<String>, seen: &mut Seen) -> Result<(), ProviderError> {
-        let filter =
-            Filter::builder().name("addresses.private-ip-address").set_values(Some(addresses)).build();
+        let filter = Filter::builder().name("addresses.private-ip-address").set_values(Some(addresses)).build();
         let answer = self
             .patience
             .tried(async || {
@@ -278,8 +279,14 @@ fn meaning(action: &'static str, code: &str, message: &str, status: u16) -> Prov
         "UnauthorizedOperation" => {
             ProviderError::Refused { what: format!("{action}: {code}"), missing: Some(action.to_owned()) }
         }
-        "RequestLimitExceeded" | "Throttling" | "ThrottlingException" | "EC2ThrottledException"
-        | "InternalError" | "InternalFailure" | "ServiceUnavailable" | "Unavailable"
+        "RequestLimitExceeded"
+        | "Throttling"
+        | "ThrottlingException"
+        | "EC2ThrottledException"
+        | "InternalError"
+        | "InternalFailure"
+        | "ServiceUnavailable"
+        | "Unavailable"
         | "RequestExpired" => ProviderError::Unreachable(what),
         _ if status >= 500 => ProviderError::Unreachable(what),
         _ => ProviderError::Refused { what, missing: None },
@@ -299,7 +306,9 @@ mod tests {
         }
         for (code, status) in [("InvalidAllocationID.NotFound", 400), ("AuthFailure", 401)] {
             let missing = None;
-            assert!(matches!(meaning(ASSIGN, code, "", status), ProviderError::Refused { missing: m, .. } if m == missing));
+            assert!(
+                matches!(meaning(ASSIGN, code, "", status), ProviderError::Refused { missing: m, .. } if m == missing)
+            );
         }
         let missing = Some(REPLACE.to_owned());
         let what = "ec2:ReplaceRoute: UnauthorizedOperation".to_owned();

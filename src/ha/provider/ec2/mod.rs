@@ -142,7 +142,8 @@ impl Provider for Ec2 {
     fn claim(&mut self, generation: &Generation) -> Result<(), ProviderError> {
         let begun = Instant::now();
         let result = self.known().and_then(|known| {
-            let made = all_at_once(&self.runtime, &known, async |known: &Known, call: &Call| known.api.make(call).await);
+            let made =
+                all_at_once(&self.runtime, &known, async |known: &Known, call: &Call| known.api.make(call).await);
             let mut left = failed(known.moves.len(), &made);
             if left.iter().any(Option::is_some) {
                 // What was refused or not answered may be so all the same: a late answer, or nothing left to change.
@@ -296,9 +297,9 @@ fn rehearse(runtime: &Runtime, known: &Arc<Known>) -> Result<(), ProviderError> 
         match runtime.block_on(known.api.interfaces(ids)) {
             Ok(interfaces) => {
                 why.extend(unchecked(&known.moves, &interfaces));
-                primaries.extend(interfaces.into_iter().filter_map(|one| {
-                    Some((one.network_interface_id?, one.private_ip_address?))
-                }));
+                primaries.extend(
+                    interfaces.into_iter().filter_map(|one| Some((one.network_interface_id?, one.private_ip_address?))),
+                );
             }
             Err(error) => why.push(error),
         }

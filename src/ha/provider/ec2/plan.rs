@@ -98,9 +98,8 @@ impl Seen {
     pub fn place(&self, one: &Move) -> Place {
         match &one.way {
             Way::Secondary => {
-                let with = |(address, _, vpc): &&(IpAddr, String, String)| {
-                    *address == one.floating.local && *vpc == one.vpc
-                };
+                let with =
+                    |(address, _, vpc): &&(IpAddr, String, String)| *address == one.floating.local && *vpc == one.vpc;
                 whose(one, self.private.iter().find(with).map(|(_, interface, _)| interface.as_str()))
             }
             Way::Elastic { allocation } => match self.elastic.get(allocation) {
@@ -110,9 +109,9 @@ impl Seen {
                 Some(None) | None => Place::Nowhere,
             },
             Way::Route { tables, destination } => {
-                let places = tables.iter().map(|table| {
-                    whose(one, self.routes.get(&(table.clone(), *destination)).map(String::as_str))
-                });
+                let places = tables
+                    .iter()
+                    .map(|table| whose(one, self.routes.get(&(table.clone(), *destination)).map(String::as_str)));
                 // Here only if every table says so: half of the callers is not all of them.
                 places.into_iter().find(|place| *place != Place::Here).unwrap_or(Place::Here)
             }
