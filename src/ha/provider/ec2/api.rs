@@ -2,12 +2,12 @@
 //!
 //! Every action that is called here stands in `PERMISSIONS`, and in `ami/iam/tandem-pair-policy.json`.
 
-use std::net::IpAddr;
+use std::{net::IpAddr, time::Duration};
 
-use aws_config::{imds::credentials::ImdsCredentialsProvider, provider_config::ProviderConfig};
+use aws_config::imds::credentials::ImdsCredentialsProvider;
 use aws_sdk_ec2::{
     Client,
-    config::{BehaviorVersion, IdentityCache, Region, retry::RetryConfig, timeout::TimeoutConfig},
+    config::{BehaviorVersion, IdentityCache, Region, SharedHttpClient, retry::RetryConfig, timeout::TimeoutConfig},
     error::{ProvideErrorMetadata, SdkError},
     types::{Filter, NetworkInterface, Route, RouteState},
 };
@@ -15,7 +15,6 @@ use ipnet::IpNet;
 
 use super::{
     super::ProviderError,
-    metadata::Metadata,
     plan::{Call, Move, Seen, Way},
     retry::{Patience, chain},
 };
@@ -39,11 +38,10 @@ impl Api {
     pub fn new(
         region: String,
         endpoint: Option<&str>,
-        http: &ProviderConfig,
-        metadata: &Metadata,
+        http: SharedHttpClient,
+        credentials: ImdsCredentialsProvider,
         patience: Patience,
     ) -> Self {
-        let credentials = ImdsCredentialsProvider::builder().configure(http).imds_client(metadata.client()).build();
         let timeouts = TimeoutConfig::builder()
             .connect_timeout(patience.connect())
             .read_timeout(patience.attempt)
@@ -52,10 +50,8 @@ impl Api {
             .build();
         // AWS renews a role's credentials five minutes before they end; the rehearsals of a standby fetch them then, so
         // that a takeover does not have to.
-        let identities = IdentityCache::lazy()
-            .load_timeout(patience.attempt)
-            .buffer_time(std::time::Duration::from_secs(240))
-            .build();
+        let identities =
+            IdentityCache::lazy().load_timeout(patience.attempt).buffer_time(Duration::from_secs(240)).build();
         let mut config = aws_sdk_ec2::Config::builder()
             .behavior_version(BehaviorVersion::latest())
             .region(Region::new(region))
@@ -63,7 +59,7 @@ impl Api {
             .identity_cache(identities)
             .retry_config(RetryConfig::disabled())
             .timeout_config(timeouts);
-        config.set_http_client(http.http_client());
+        config.set_http_client(Some(http));
         config.set_endpoint_url(endpoint.map(str::to_owned));
         Api { client: Client::from_conf(config.build()), patience }
     }

@@ -5,9 +5,10 @@
 use std::time::Duration;
 
 use aws_config::{
-    imds::{self, client::error::ImdsError},
+    imds::{self, client::error::ImdsError, credentials::ImdsCredentialsProvider},
     provider_config::ProviderConfig,
 };
+use aws_sdk_ec2::config::SharedHttpClient;
 
 use super::{
     super::ProviderError,
@@ -26,14 +27,16 @@ pub struct Interface {
 
 pub struct Metadata {
     client: imds::Client,
+    http: ProviderConfig,
     patience: Patience,
 }
 
 impl Metadata {
-    pub fn new(endpoint: Option<&str>, http: &ProviderConfig, patience: Patience) -> Result<Self, ProviderError> {
+    pub fn new(endpoint: Option<&str>, http: SharedHttpClient, patience: Patience) -> Result<Self, ProviderError> {
+        let http = ProviderConfig::without_region().with_http_client(http);
         // Our own retries around single attempts: the SDK's wait a second before the second one.
         let mut client = imds::Client::builder()
-            .configure(http)
+            .configure(&http)
             .max_attempts(1)
             .connect_timeout(patience.connect())
             .read_timeout(patience.attempt)
@@ -44,12 +47,12 @@ impl Metadata {
                 .endpoint(endpoint)
                 .map_err(|error| ProviderError::Refused { what: format!("ha.ec2.metadata: {error}"), missing: None })?;
         }
-        Ok(Metadata { client: client.build(), patience })
+        Ok(Metadata { client: client.build(), http, patience })
     }
 
-    /// For the credentials of the instance's role.
-    pub fn client(&self) -> imds::Client {
-        self.client.clone()
+    /// The credentials of the instance's role, and of nobody else: no files, no environment.
+    pub fn credentials(&self) -> ImdsCredentialsProvider {
+        ImdsCredentialsProvider::builder().configure(&self.http).imds_client(self.client.clone()).build()
     }
 
     /// The region, in which the API is called.

@@ -21,7 +21,6 @@ use std::{
     time::{Duration, Instant},
 };
 
-use aws_config::provider_config::ProviderConfig;
 use aws_sdk_ec2::types::NetworkInterface;
 use aws_smithy_http_client::tls;
 use tokio::{
@@ -186,8 +185,7 @@ async fn find(settings: &Settings) -> Result<Known, ProviderError> {
     // `ring`, as for SIP over TLS: one library of cryptography in the appliance.
     let ring = tls::Provider::Rustls(tls::rustls_provider::CryptoMode::Ring);
     let http = aws_smithy_http_client::Builder::new().tls_provider(ring).build_https();
-    let http = ProviderConfig::without_region().with_http_client(http);
-    let metadata = Metadata::new(settings.metadata.as_deref(), &http, settings.patience())?;
+    let metadata = Metadata::new(settings.metadata.as_deref(), http.clone(), settings.patience())?;
     let region = match &settings.region {
         Some(region) => region.clone(),
         None => metadata.region().await?,
@@ -196,7 +194,7 @@ async fn find(settings: &Settings) -> Result<Known, ProviderError> {
     let interfaces = metadata.interfaces().await?;
     let moves = settings.targets.iter().map(|target| resolve(target, &interfaces)).collect::<Result<Vec<_>, _>>()?;
     tracing::info!(region, role, interfaces = ?moves.iter().map(|one| &one.interface).collect::<Vec<_>>(), "ec2: known");
-    let api = Api::new(region, settings.endpoint.as_deref(), &http, &metadata, settings.patience());
+    let api = Api::new(region, settings.endpoint.as_deref(), http, metadata.credentials(), settings.patience());
     Ok(Known { api, moves })
 }
 
