@@ -64,6 +64,11 @@ impl Api {
         Api { client: Client::from_conf(config.build()), patience }
     }
 
+    /// The same with a single attempt at each call, for what is asked again soon anyway.
+    pub fn once_each(&self) -> Self {
+        Api { client: self.client.clone(), patience: Patience { attempts: 1, ..self.patience } }
+    }
+
     /// Makes one change. Each is idempotent: that is documented for AssociateAddress, and follows from what the others
     /// ask for, so that one without an answer is asked for again.
     pub async fn make(&self, call: &Call) -> Result<(), ProviderError> {

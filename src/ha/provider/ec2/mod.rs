@@ -146,7 +146,7 @@ impl Provider for Ec2 {
             let mut left = failed(known.moves.len(), &made);
             if left.iter().any(Option::is_some) {
                 // What was refused or not answered may be so all the same: a late answer, or nothing left to change.
-                if let Ok(seen) = self.runtime.block_on(known.api.look(&known.moves)) {
+                if let Ok(seen) = self.runtime.block_on(known.api.once_each().look(&known.moves)) {
                     for (one, why) in known.moves.iter().zip(&mut left) {
                         why.take_if(|_| seen.place(one) == Place::Here);
                     }
@@ -193,7 +193,7 @@ async fn find(settings: &Settings) -> Result<Known, ProviderError> {
     let role = metadata.role().await?;
     let interfaces = metadata.interfaces().await?;
     let moves = settings.targets.iter().map(|target| resolve(target, &interfaces)).collect::<Result<Vec<_>, _>>()?;
-    tracing::info!(region, role, interfaces = ?moves.iter().map(|one| &one.interface).collect::<Vec<_>>(), "ec2: known");
+    tracing::debug!(region, role, interfaces = ?moves.iter().map(|one| &one.interface).collect::<Vec<_>>(), "ec2: known");
     let api = Api::new(region, settings.endpoint.as_deref(), http, metadata.credentials(), settings.patience());
     Ok(Known { api, moves })
 }
@@ -281,8 +281,10 @@ fn worst<'a>(why: impl Iterator<Item = &'a ProviderError>) -> Option<&'a Provide
 }
 
 /// Every call of a claim without its effect, and those of `confirm` as they are. All permissions that are missing are
-/// named at once: an operator who adds one is not to learn of the next a minute later.
+/// named at once: an operator who adds one is not to learn of the next a minute later. One attempt at each call: a claim
+/// may wait behind this, and the next rehearsal is not far.
 fn rehearse(runtime: &Runtime, known: &Arc<Known>) -> Result<(), ProviderError> {
+    let api = known.api.once_each();
     let mut why = Vec::new();
     let mut ids: Vec<String> = Vec::new();
     for one in known.moves.iter().filter(|one| !matches!(one.way, Way::Elastic { .. })) {
@@ -292,7 +294,7 @@ fn rehearse(runtime: &Runtime, known: &Arc<Known>) -> Result<(), ProviderError> 
     }
     let mut primaries = HashMap::new();
     if !ids.is_empty() {
-        match runtime.block_on(known.api.interfaces(ids)) {
+        match runtime.block_on(api.interfaces(ids)) {
             Ok(interfaces) => {
                 why.extend(unchecked(&known.moves, &interfaces));
                 primaries.extend(
@@ -307,10 +309,10 @@ fn rehearse(runtime: &Runtime, known: &Arc<Known>) -> Result<(), ProviderError> 
             Call::Assign { interface, .. } => primaries.get(interface),
             Call::Associate { .. } | Call::Replace { .. } => None,
         };
-        known.api.rehearse(call, primary.map(String::as_str)).await
+        known.api.once_each().rehearse(call, primary.map(String::as_str)).await
     });
     why.extend(made.into_iter().filter_map(|(_, result)| result.err()));
-    why.extend(runtime.block_on(known.api.look(&known.moves)).err());
+    why.extend(runtime.block_on(api.look(&known.moves)).err());
     let mut missing: Vec<&str> = why
         .iter()
         .filter_map(|error| match error {
@@ -346,4 +348,61 @@ fn unchecked(moves: &[Move], interfaces: &[NetworkInterface]) -> Vec<ProviderErr
 
 fn refused(what: String) -> ProviderError {
     ProviderError::Refused { what, missing: None }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+    use crate::{config::parse, host::Host};
+
+    const EXAMPLE: &str = include_str!("../../../../docs/tandem.example.toml");
+
+    fn settings(table: &str, mac: Option<Mac>) -> Result<Settings, ProviderError> {
+        let reading = parse(Path::new("t.toml"), EXAMPLE, &Host { cpus: None });
+        Settings::of(&toml::from_str(table).unwrap(), &reading.config.unwrap(), |port| {
+            mac.filter(|_| port == "outside")
+        })
+    }
+
+    #[test]
+    fn names_of_the_configuration_become_addresses_and_interfaces() {
+        let table = "region = \"eu-central-1\"\nattempt_ms = 700\n\
+            [[address]]\nname = \"public\"\nby = \"elastic\"\nallocation = \"eipalloc-01234567\"\n\
+            [[address]]\nname = \"public6\"\nby = \"route\"\ntables = [\"rtb-01234567\"]\n\
+            [[address]]\nname = \"core\"\nby = \"secondary\"\ninterface = \"eni-01234567\"\n";
+        let mac = [2, 0, 0, 0, 0, 0xa];
+        let settings = settings(table, Some(mac)).unwrap();
+        assert_eq!((settings.attempt, settings.attempts), (Duration::from_millis(700), 4));
+        let [public, six, core] = settings.targets.as_slice() else { panic!("{:?}", settings.targets) };
+        assert_eq!(public.floating.local.to_string(), "198.18.1.10");
+        assert_eq!(public.floating.advertise.unwrap().to_string(), "203.0.113.10");
+        assert_eq!(public.interface, Choice::Mac(mac));
+        assert_eq!(public.way, Way::Elastic { allocation: "eipalloc-01234567".into() });
+        let tables = vec!["rtb-01234567".to_owned()];
+        assert_eq!(six.way, Way::Route { tables, destination: "2001:db8:1::10/128".parse().unwrap() });
+        assert_eq!((&core.interface, &core.way), (&Choice::Id("eni-01234567".into()), &Way::Secondary));
+    }
+
+    #[test]
+    fn a_port_without_a_mac_is_told() {
+        let table = "[[address]]\nname = \"public\"\nby = \"secondary\"\n";
+        let error = settings(table, None).unwrap_err();
+        assert_eq!(error.to_string(), "the MAC of port \"outside\" is not known");
+    }
+
+    #[test]
+    fn a_claim_is_as_bad_as_its_worst_part() {
+        let away = || Some(ProviderError::Unreachable("away".into()));
+        let forbidden = || {
+            let missing = Some("ec2:ReplaceRoute".to_owned());
+            Some(ProviderError::Refused { what: "no".into(), missing })
+        };
+        assert_eq!(outcome(&[None, None]), Ok(()));
+        assert_eq!(outcome(&[away(), forbidden(), away()]).unwrap_err(), forbidden().unwrap());
+        assert_eq!(outcome(&[away(), away()]).unwrap_err(), away().unwrap());
+        let what = "no (the permission ec2:ReplaceRoute is missing)".to_owned();
+        assert_eq!(outcome(&[away(), None, forbidden()]), Err(ProviderError::Partial { moved: 1, all: 3, what }));
+    }
 }
