@@ -317,7 +317,7 @@ pub const KEYS: &[Key] = &[
     key("ha.ec2", Kind::Table, "none", "how they move by the EC2 API; with ha.provider = \"ec2\""),
     key("ha.ec2.region", TEXT, "that of the instance", "region whose API is called"),
     key("ha.ec2.endpoint", TEXT, "that of the region", "URL of the EC2 API: for a VPC endpoint, or a test"),
-    key("ha.ec2.metadata", TEXT, "\"http://169.254.169.254\"", "URL of the instance metadata service; only its version 2 is spoken"),
+    key("ha.ec2.metadata", TEXT, "http://169.254.169.254", "URL of the instance metadata service; only its version 2 is spoken"),
     key("ha.ec2.attempt_ms", Kind::Integer { min: 200, max: 10_000 }, "1000", "milliseconds that one attempt at a call may take"),
     key("ha.ec2.attempts", Kind::Integer { min: 1, max: 10 }, "4", "attempts at a call that gets no answer, or is told to come again"),
     required("ha.ec2.address", Kind::Tables { min: 1, max: MAX_EC2_ADDRESSES }, "one `[[ha.ec2.address]]` per floating address"),
@@ -375,6 +375,8 @@ mod tests {
         config.trunks[0].auth = Some(Default::default());
         let register = "registrar = \"sip:192.0.2.1\"\naor = \"sip:1@example.com\"";
         config.trunks[0].register = Some(toml::from_str(register).unwrap());
+        let ec2 = toml::from_str("address = [{ name = \"public\", by = \"secondary\" }]").unwrap();
+        config.ha = Some(crate::config::Ha { provider: crate::config::HaProvider::Ec2, ec2: Some(ec2) });
         let mut schema = BTreeSet::new();
         paths("", &serde_json::to_value(&config).unwrap(), &mut schema);
         let table: BTreeSet<String> = KEYS.iter().map(|key| key.path.to_owned()).collect();
@@ -410,6 +412,9 @@ mod tests {
             [[route]]
             prefix = ""
             to = ["t"]
+            [[ha.ec2.address]]
+            name = "a"
+            by = "secondary"
         "#;
         let config: Config = toml::from_str(bare).unwrap();
         let config = serde_json::to_value(config).unwrap();

@@ -44,30 +44,33 @@ fn each_way_with_what_it_needs_draws_no_word() {
 #[test]
 fn what_a_way_lacks_or_does_not_use_is_told() {
     for (way, expected) in [
-        ("by = \"elastic\"", "address[0].by: found \"elastic\" without allocation"),
-        ("by = \"route\"", "address[0].by: found \"route\" without tables"),
+        ("by = \"elastic\"", "ha.ec2.address[v4].by: found \"elastic\" without allocation"),
+        ("by = \"route\"", "ha.ec2.address[v4].by: found \"route\" without tables"),
         (
             "by = \"secondary\"\nallocation = \"eipalloc-01234567\"",
-            "address[0].allocation: found a key that by = \"secondary\"",
+            "ha.ec2.address[v4].allocation: found a key that by = \"secondary\"",
         ),
-        ("by = \"secondary\"\ntables = [\"rtb-01234567\"]", "address[0].tables: found a key that by = \"secondary\""),
-        ("by = \"secondary\"\ndestination = \"198.18.0.10/32\"", "address[0].destination: found a key that by"),
+        (
+            "by = \"secondary\"\ntables = [\"rtb-01234567\"]",
+            "ha.ec2.address[v4].tables: found a key that by = \"secondary\"",
+        ),
+        ("by = \"secondary\"\ndestination = \"198.18.0.10/32\"", "ha.ec2.address[v4].destination: found a key that by"),
         (
             "by = \"elastic\"\nallocation = \"eni-01234567\"",
-            "address[0].allocation: found \"eni-01234567\"; allowed: eipalloc-",
+            "ha.ec2.address[v4].allocation: found \"eni-01234567\"; allowed: eipalloc-",
         ),
-        ("by = \"route\"\ntables = [\"rtb-1\"]", "address[0].tables[0]: found \"rtb-1\"; allowed: rtb- and"),
-        ("by = \"secondary\"\ninterface = \"eth0\"", "address[0].interface: found \"eth0\"; allowed: eni- and"),
+        ("by = \"route\"\ntables = [\"rtb-1\"]", "ha.ec2.address[v4].tables[0]: found \"rtb-1\"; allowed: rtb- and"),
+        ("by = \"secondary\"\ninterface = \"eth0\"", "ha.ec2.address[v4].interface: found \"eth0\"; allowed: eni- and"),
         (
             "by = \"route\"\ntables = [\"rtb-01234567\"]\ndestination = \"198.19.0.0/24\"",
-            "address[0].destination: found 198.19.0.0/24; allowed: a network that holds 198.18.0.10",
+            "ha.ec2.address[v4].destination: found 198.19.0.0/24; allowed: a network that holds 198.18.0.10",
         ),
     ] {
         expect(&with(&format!("{HA}[ha.ec2]\n[[ha.ec2.address]]\nname = \"v4\"\n{way}\n")), &[expected]);
     }
     let entry = "[[ha.ec2.address]]\nname = \"v4\"\nby = \"secondary\"\n";
     expect(&with(&format!("{HA}[ha.ec2]\nendpoint = \"ec2\"\n{entry}")), &["ha.ec2.endpoint: found \"ec2\""]);
-    expect(&with(&format!("{HA}[ha.ec2]\n{entry}{entry}")), &["address[1].name: found \"v4\" again"]);
+    expect(&with(&format!("{HA}[ha.ec2]\n{entry}{entry}")), &["ha.ec2.address[v4].name: found \"v4\" again"]);
 }
 
 #[test]
@@ -76,14 +79,14 @@ fn floating_addresses_and_entries_belong_together() {
     expect(
         &with(&format!("{HA}[ha.ec2]\n{six}")),
         &[
-            "address[0].floating: found \"v4\", which nothing moves",
-            "ha.ec2.address[0].name: found \"v6\", which is not floating",
-            "ha.ec2.address[0].by: found \"secondary\" for 2001:db8::10; allowed: \"route\"",
+            "address[v4].floating: found \"v4\", which nothing moves",
+            "ha.ec2.address[v6].name: found \"v6\", which is not floating",
+            "ha.ec2.address[v6].by: found \"secondary\" for 2001:db8::10; allowed: \"route\"",
         ],
     );
     let elastic = "[[ha.ec2.address]]\nname = \"v4\"\nby = \"elastic\"\nallocation = \"eipalloc-01234567\"\n";
     let text = with(&format!("{HA}[ha.ec2]\n{elastic}")).replace("advertise = \"203.0.113.9\"\n", "");
-    expect(&text, &["ha.ec2.address[0].name: found \"v4\" without address.advertise"]);
+    expect(&text, &["ha.ec2.address[v4].name: found \"v4\" without address.advertise"]);
     expect(&(SOUND.to_owned() + HA), &["ha.provider: found \"ec2\" without [ha.ec2]"]);
 }
 
