@@ -99,6 +99,9 @@ pub const SIP_OFFERS_BYTES: usize = 4 << 20;
 /// still taken. Over UDP a call leaves two behind, its INVITE's and its BYE's, for 32 s each (RFC 3261 §17.2): this is
 /// some 4,000 calls a second. What lingers has had its final response and holds that alone, about 1 KiB.
 pub const SIP_SERVER_TRANSACTIONS: usize = 262_144;
+/// Call-detail records that a standby holds until they are on the active host's disk: what may wait for that disk, and
+/// as many again.
+pub const SIP_RECORDS_UNWRITTEN: usize = 16_384;
 /// Lifetime of a registration with a trunk that is believed: a week.
 pub const REGISTRATION_LONGEST_S: u32 = 604_800;
 /// Routes that a registrar may give (RFC 3608).
@@ -107,3 +110,9 @@ pub const REGISTRATION_ROUTES: usize = 8;
 pub const DIGEST_NONCES: usize = 4_096;
 /// A server that asks to be left alone for longer is asked again after this.
 pub const RETRY_AFTER_LONGEST: Duration = Duration::from_secs(86_400);
+/// Networks that the heartbeats of a pair go over.
+pub const HA_PATHS: usize = 2;
+/// Heartbeats taken from one path before the pair thread looks at its clock again: a flood costs this much and no more.
+pub const HA_DATAGRAMS: usize = 64;
+/// A pair's key file.
+pub const HA_KEY_BYTES: u64 = 4_096;

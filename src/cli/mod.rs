@@ -10,6 +10,7 @@ pub mod client;
 pub mod completions;
 pub mod drain;
 pub mod flows;
+pub mod ha;
 pub mod man;
 pub mod plan;
 pub mod ports;
@@ -79,6 +80,7 @@ pub enum Command {
     Ports(ports::Ports),
     Trunks(trunks::Trunks),
     Drain(drain::Drain),
+    Ha(ha::Ha),
     Reload(reload::Reload),
     Replay(replay::Replay),
     Route(route::Route),
@@ -147,6 +149,7 @@ pub fn execute(arguments: &Arguments) -> Result<ExitCode, CliError> {
         Command::Ports(ports) => ports.execute(&client, json)?,
         Command::Trunks(trunks) => trunks.execute(&client, json)?,
         Command::Drain(drain) => drain.execute(&client, json)?,
+        Command::Ha(ha) => ha.execute(&client, json)?,
         Command::Reload(reload) => reload.execute(&client, json)?,
         Command::Replay(replay) => replay.execute(json)?,
         Command::Route(route) => route.execute(json)?,

@@ -3,7 +3,9 @@
 //!
 //! Paths leave out the index of an array: `port.routes.via` is `via` in any entry of `routes` of any `[[port]]`.
 
-use crate::base::limits::{MAX_EC2_ADDRESSES, MAX_EC2_ROUTE_TABLES, MAX_MEDIA_ADDRESSES, MAX_PORTS, MAX_WORKERS};
+use crate::base::limits::{
+    HA_PATHS, MAX_EC2_ADDRESSES, MAX_EC2_ROUTE_TABLES, MAX_MEDIA_ADDRESSES, MAX_PORTS, MAX_WORKERS,
+};
 
 /// What a value may be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -172,7 +174,7 @@ pub const KEYS: &[Key] = &[
     required("address.port", TEXT, "name of the `[[port]]` it lives on"),
     required("address.local", Kind::Ip, "the address on the wire"),
     key("address.advertise", Kind::Ip, "as local", "what peers are told (Via, Contact, SDP): an Elastic IP, a NAT's outer side"),
-    key("address.floating", Kind::Boolean, "false", "whether it moves with the active role of a pair"),
+    key("address.floating", Kind::Boolean, "false", "true: it is with whichever host of the pair is active, see ha"),
 
     required("media", Kind::Table, "RTP and RTCP"),
     key("media.ports", Kind::Table, "20000 to 59999", "UDP ports for RTP and RTCP on every media address"),
@@ -306,14 +308,23 @@ pub const KEYS: &[Key] = &[
     key("route.calling.number", TEXT, "as it is", "written in its place"),
     required("route.to", Kind::List { of: &TEXT, min: 1, max: 64 }, "trunks in order of preference"),
 
-    key("cdr", Kind::Table, "none", "call-detail records"),
-    key("cdr.file", Kind::Path, "no records", "JSON lines are appended here"),
-
-    key("metrics", Kind::Table, "defaults", "/metrics, /healthz and /readyz"),
-    key("metrics.listen", Kind::Socket, "\"127.0.0.1:9464\"", "where they answer"),
-
-    key("ha", Kind::Table, "none", "the pair; absent: this host is alone"),
-    key("ha.provider", Kind::OneOf(&["none", "garp", "ec2"]), "\"none\"", "what moves the floating addresses"),
+    key("ha", Kind::Table, "none: this host is alone", "the pair that this host is one of"),
+    required("ha.peer", TEXT, "node.name of the other host"),
+    required("ha.key_file", Kind::Path, "a file of 32 bytes or more that both hosts have and nobody else; a relative path begins at this file's directory"),
+    key("ha.heartbeat_ms", Kind::Integer { min: 5, max: 1_000 }, "20", "from one heartbeat to the next, on every path"),
+    key("ha.misses", Kind::Integer { min: 2, max: 100 }, "4", "so many missed on all paths, and half an interval more, say that the peer is gone"),
+    key("ha.commit_ms", Kind::Integer { min: 0, max: 5_000 }, "50", "how long a caller's 200 waits for the standby to know of it"),
+    key("ha.drain_ms", Kind::Integer { min: 0, max: 5_000 }, "200", "after a planned switchover, how long the old side forwards what still comes there"),
+    key("ha.hold_down_ms", Kind::Integer { min: 0, max: 3_600_000 }, "3000", "after a host stopped being active, how long it is not asked to be again; longer each time for faults within ten minutes"),
+    key("ha.preempt", Kind::Boolean, "false", "true: this host takes over from a peer without it, once it is ready"),
+    key("ha.state", Kind::Path, "\"/var/lib/tandem/ha.json\"", "where the generation is kept; its directory must be there and writable"),
+    key("ha.provider", Kind::OneOf(&["none", "garp", "ec2"]), "\"none\"", "what moves the floating addresses: nothing, gratuitous ARP and neighbour advertisements, the EC2 API"),
+    required("ha.replication", Kind::Table, "the TCP connection over which calls are copied, encrypted"),
+    required("ha.replication.local", Kind::Socket, "where this host is heard"),
+    required("ha.replication.peer", Kind::Socket, "where the other one is"),
+    required("ha.path", Kind::Tables { min: 1, max: HA_PATHS }, "where heartbeats go, over UDP; the paths in the same order on both hosts"),
+    required("ha.path.local", Kind::Socket, "where this host is heard"),
+    required("ha.path.peer", Kind::Socket, "where the other one is"),
     key("ha.ec2", Kind::Table, "none", "how they move by the EC2 API; with ha.provider = \"ec2\""),
     key("ha.ec2.region", TEXT, "that of the instance", "region whose API is called"),
     key("ha.ec2.endpoint", TEXT, "that of the region", "URL of the EC2 API: for a VPC endpoint, or a test"),
@@ -327,6 +338,12 @@ pub const KEYS: &[Key] = &[
     key("ha.ec2.address.allocation", TEXT, "none", "with elastic: which Elastic IP, eipalloc-…"),
     key("ha.ec2.address.tables", Kind::List { of: &TEXT, min: 1, max: MAX_EC2_ROUTE_TABLES }, "none", "with route: route tables in which it is replaced, rtb-…"),
     key("ha.ec2.address.destination", Kind::Network, "the address alone", "with route: destination of the route"),
+
+    key("cdr", Kind::Table, "none", "call-detail records"),
+    key("cdr.file", Kind::Path, "no records", "JSON lines are appended here"),
+
+    key("metrics", Kind::Table, "defaults", "/metrics, /healthz and /readyz"),
+    key("metrics.listen", Kind::Socket, "\"127.0.0.1:9464\"", "where they answer"),
 
     key("admin", Kind::Table, "defaults", "the local admin socket"),
     key("admin.socket", Kind::Path, "\"/run/tandem/admin.sock\"", "a Unix socket, mode 0600"),
@@ -375,8 +392,10 @@ mod tests {
         config.trunks[0].auth = Some(Default::default());
         let register = "registrar = \"sip:192.0.2.1\"\naor = \"sip:1@example.com\"";
         config.trunks[0].register = Some(toml::from_str(register).unwrap());
-        let ec2 = toml::from_str("address = [{ name = \"public\", by = \"secondary\" }]").unwrap();
-        config.ha = Some(crate::config::Ha { provider: crate::config::HaProvider::Ec2, ec2: Some(ec2) });
+        let links = "replication = { local = \"192.0.2.1:1\", peer = \"192.0.2.2:1\" }";
+        let path = "path = [{ local = \"192.0.2.1:2\", peer = \"192.0.2.2:2\" }]";
+        let ec2 = "ec2.address = [{ name = \"public\", by = \"secondary\" }]";
+        config.ha = Some(toml::from_str(&format!("peer = \"b\"\nkey_file = \"k\"\n{links}\n{path}\n{ec2}")).unwrap());
         let mut schema = BTreeSet::new();
         paths("", &serde_json::to_value(&config).unwrap(), &mut schema);
         let table: BTreeSet<String> = KEYS.iter().map(|key| key.path.to_owned()).collect();
@@ -412,9 +431,12 @@ mod tests {
             [[route]]
             prefix = ""
             to = ["t"]
-            [[ha.ec2.address]]
-            name = "a"
-            by = "secondary"
+            [ha]
+            peer = "b"
+            key_file = "k"
+            replication = { local = "192.0.2.1:1", peer = "192.0.2.2:1" }
+            path = [{ local = "192.0.2.1:2", peer = "192.0.2.2:2" }]
+            ec2.address = [{ name = "a", by = "secondary" }]
         "#;
         let config: Config = toml::from_str(bare).unwrap();
         let config = serde_json::to_value(config).unwrap();

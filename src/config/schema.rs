@@ -3,8 +3,6 @@
 //! Durations end in `_ms` or `_s`. Names (`port.name`, `address.name`, `trunk.name`) tie the tables together: a
 //! floating address is known by its name, so that two hosts with different local addresses can carry the same call.
 
-mod ha;
-mod ha_ec2;
 mod identity;
 mod numbers;
 mod protection;
@@ -22,8 +20,6 @@ use serde::{
     de::{SeqAccess, Visitor},
 };
 
-pub use ha::{Ha, HaProvider};
-pub use ha_ec2::{Ec2Address, Ec2Way, HaEc2};
 pub use numbers::{NumberFormat, Numbers};
 pub use route::{Rewrite, Route};
 
@@ -39,6 +35,8 @@ pub use reliable::ReliableProvisionals;
 pub use session_timer::{SessionTimer, SessionTimerMode};
 
 mod auth;
+mod ha;
+mod ha_ec2;
 mod overload;
 mod register;
 mod tls;
@@ -47,6 +45,8 @@ mod transport;
 mod trunk;
 
 pub use auth::{Secret, TrunkAuth};
+pub use ha::{Ha, HaLink, HaProvider, PairKey};
+pub use ha_ec2::{Ec2Address, Ec2Way, HaEc2};
 pub use overload::Overload;
 pub use register::TrunkRegister;
 pub use tls::{Tls, TlsVersion, TrunkTls};
@@ -75,6 +75,9 @@ pub struct Config {
     pub trunks: Vec<Trunk>,
     #[serde(default, rename = "route")]
     pub routes: Vec<Route>,
+    /// Absent: this host is alone.
+    #[serde(default)]
+    pub ha: Option<Ha>,
     #[serde(default)]
     pub cdr: Cdr,
     #[serde(default)]
@@ -83,9 +86,6 @@ pub struct Config {
     pub admin: Admin,
     #[serde(default)]
     pub log: Log,
-    /// Absent: this host is alone.
-    #[serde(default)]
-    pub ha: Option<Ha>,
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -198,7 +198,7 @@ pub struct Address {
     /// What peers are told (Via, Contact, SDP) where it differs: an Elastic IP, a NAT's outer side.
     #[serde(default)]
     pub advertise: Option<IpAddr>,
-    /// Whether it moves with the active role of a pair.
+    /// It is with whichever host of the pair is active; else it is this host's own.
     #[serde(default)]
     pub floating: bool,
 }

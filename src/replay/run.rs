@@ -28,6 +28,7 @@ use crate::{
         DropReason, FlowTable, Publisher, PuntClass,
         counters::{PortCounter, WorkerCounters},
         event::Events,
+        lease::Floating,
         nexthop::{NextHop, NextHopId},
         state::StateLine,
     },
@@ -335,6 +336,7 @@ impl Crew {
                 kernel: Kernel::detect(),
                 ports: facts.to_vec(),
                 sip_ports: Vec::new(),
+                floating: Floating::none(),
             };
             let stop = stop.clone();
             let job = Box::new(move || Worker::new(io, shared, &Punt::default(), Poll::Busy).run(&stop));

@@ -34,7 +34,7 @@ use crate::{
     config::{Config, Destination, NamedDestination, SipTransport},
     control::engine::Engine,
     fast::{Shared, Worker, worker::PortFacts},
-    flow::{FlowTable, counters::WorkerCounters, event::Events},
+    flow::{FlowTable, counters::WorkerCounters, event::Events, lease::Floating},
     io::{
         PacketIo,
         dpdk::{self, DpdkIo, Launcher, Opened, Running},
@@ -195,6 +195,7 @@ fn launch(
             kernel,
             ports: facts.clone(),
             sip_ports: sip_ports.clone(),
+            floating: Floating::none(),
         };
         let (punt, poll, stop) = (config.punt.clone(), config.cores.poll, stop.clone());
         let job = Box::new(move || Worker::new(io, shared, &punt, poll).run(&stop));

@@ -327,7 +327,8 @@ impl Round {
         let Self { endpoint, engine, files, config, health, drain_until, sources, clock, .. } = self;
         let Sources { admin, sockets, .. } = sources;
         admin.poll(now, &mut |request| {
-            let mut view = View { now, clock: *clock, endpoint, engine, sockets, files, config, health, drain_until };
+            let mut view =
+                View { now, clock: *clock, endpoint, engine, sockets, files, config, health, drain_until, pair: None };
             answers::answer(&mut view, request)
         });
     }

@@ -17,14 +17,17 @@ pub(super) fn check(checker: &mut Checker<'_>) {
 /// escape it.
 fn node_name(checker: &mut Checker<'_>) {
     let name = &checker.config.node.name;
-    let plain = |c: char| c.is_ascii_graphic() && !"()\\\"".contains(c);
-    if name.chars().count() > 64 || !name.chars().all(plain) {
-        checker.error(
-            at!["node", "name"],
-            format!("{name:?}"),
-            "up to 64 printable ASCII characters without blanks, quotes, parentheses and backslashes",
-        );
+    if !is_node_name(name) {
+        checker.error(at!["node", "name"], format!("{name:?}"), NODE_NAME);
     }
+}
+
+pub(super) const NODE_NAME: &str =
+    "up to 64 printable ASCII characters without blanks, quotes, parentheses and backslashes";
+
+pub(super) fn is_node_name(name: &str) -> bool {
+    let plain = |c: char| c.is_ascii_graphic() && !"()\\\"".contains(c);
+    name.chars().count() <= 64 && name.chars().all(plain)
 }
 
 fn log_level(checker: &mut Checker<'_>) {

@@ -4,6 +4,7 @@
 mod account;
 mod calls;
 mod dialplan;
+mod ha;
 mod ha_ec2;
 mod machine;
 mod network;
@@ -29,6 +30,7 @@ pub fn check(document: &Document<'_>, config: &Config, host: &Host, holes: &Hole
     protection::check(&mut checker);
     tls::check(&mut checker);
     dialplan::check(&mut checker);
+    ha::check(&mut checker);
     ha_ec2::check(&mut checker);
     checker.problems
 }

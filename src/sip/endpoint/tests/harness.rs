@@ -109,7 +109,7 @@ pub const LISTEN_B_UDP: ListenerId = ListenerId(2);
 pub const LISTEN_B_TCP: ListenerId = ListenerId(3);
 
 /// Counts what it is asked, and hands out ports 20000, 20004, …
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub struct FakeMedia {
     pub open: BTreeMap<u64, [Option<LegMedia>; 2]>,
     pub opened: u64,
@@ -192,6 +192,8 @@ pub struct Net {
     pub records: Vec<CallRecord>,
     pub notes: Vec<String>,
     pub questions: Vec<crate::sip::names::Query>,
+    /// Everything that was sent, as it was sent.
+    pub wire: Vec<(SocketAddr, Vec<u8>)>,
     branch: u32,
 }
 
@@ -220,7 +222,23 @@ impl Net {
             records: Vec::new(),
             notes: Vec::new(),
             questions: Vec::new(),
+            wire: Vec::new(),
             branch: 0,
+        }
+    }
+
+    /// The same world around another endpoint.
+    pub fn around(&self, endpoint: Endpoint) -> Net {
+        Net {
+            endpoint,
+            media: self.media.clone(),
+            now: self.now,
+            sent: self.sent.clone(),
+            records: self.records.clone(),
+            notes: Vec::new(),
+            questions: Vec::new(),
+            wire: Vec::new(),
+            branch: self.branch,
         }
     }
 
@@ -265,6 +283,7 @@ impl Net {
             match output {
                 Output::Send { flow, bytes } => {
                     let message = Message::parse(&bytes).expect("what tandem sends can be read");
+                    self.wire.push((flow.remote, bytes.to_vec()));
                     self.sent.push(Sent { at: self.now, flow, message });
                 }
                 Output::Record(record) => self.records.push(*record),
