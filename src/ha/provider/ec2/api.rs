@@ -64,9 +64,10 @@ impl Api {
         Api { client: Client::from_conf(config.build()), patience }
     }
 
-    /// The same with a single attempt at each call, for what is asked again soon anyway.
-    pub fn once_each(&self) -> Self {
-        Api { client: self.client.clone(), patience: Patience { attempts: 1, ..self.patience } }
+    /// The same with two attempts at each call at most, for what somebody may be waiting behind.
+    pub fn hurried(&self) -> Self {
+        let attempts = self.patience.attempts.min(2);
+        Api { client: self.client.clone(), patience: Patience { attempts, ..self.patience } }
     }
 
     /// Makes one change. Each is idempotent: that is documented for AssociateAddress, and follows from what the others

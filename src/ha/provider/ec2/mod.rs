@@ -146,7 +146,7 @@ impl Provider for Ec2 {
             let mut left = failed(known.moves.len(), &made);
             if left.iter().any(Option::is_some) {
                 // What was refused or not answered may be so all the same: a late answer, or nothing left to change.
-                if let Ok(seen) = self.runtime.block_on(known.api.once_each().look(&known.moves)) {
+                if let Ok(seen) = self.runtime.block_on(known.api.hurried().look(&known.moves)) {
                     for (one, why) in known.moves.iter().zip(&mut left) {
                         why.take_if(|_| seen.place(one) == Place::Here);
                     }
@@ -281,10 +281,10 @@ fn worst<'a>(why: impl Iterator<Item = &'a ProviderError>) -> Option<&'a Provide
 }
 
 /// Every call of a claim without its effect, and those of `confirm` as they are. All permissions that are missing are
-/// named at once: an operator who adds one is not to learn of the next a minute later. One attempt at each call: a claim
-/// may wait behind this, and the next rehearsal is not far.
+/// named at once: an operator who adds one is not to learn of the next a minute later. In a hurry, for a claim may wait
+/// behind this; but a single answer that was lost makes no standby unready.
 fn rehearse(runtime: &Runtime, known: &Arc<Known>) -> Result<(), ProviderError> {
-    let api = known.api.once_each();
+    let api = known.api.hurried();
     let mut why = Vec::new();
     let mut ids: Vec<String> = Vec::new();
     for one in known.moves.iter().filter(|one| !matches!(one.way, Way::Elastic { .. })) {
@@ -309,7 +309,7 @@ fn rehearse(runtime: &Runtime, known: &Arc<Known>) -> Result<(), ProviderError> 
             Call::Assign { interface, .. } => primaries.get(interface),
             Call::Associate { .. } | Call::Replace { .. } => None,
         };
-        known.api.once_each().rehearse(call, primary.map(String::as_str)).await
+        known.api.hurried().rehearse(call, primary.map(String::as_str)).await
     });
     why.extend(made.into_iter().filter_map(|(_, result)| result.err()));
     why.extend(runtime.block_on(api.look(&known.moves)).err());
