@@ -4,6 +4,7 @@
 //! - `plan`: which calls move which addresses, and what the answers say of where they are.
 //! - `metadata`: what the instance knows of itself.
 //! - `api`: the calls, and what their errors mean.
+//! - `rehearsal`: every call of a claim without its effect.
 //! - `retry`: how long is waited and how often it is tried.
 //!
 //! The provider's thread owns all of it, and a runtime that turns only while a call here blocks on it. What always holds:
@@ -12,16 +13,15 @@
 mod api;
 mod metadata;
 mod plan;
+mod rehearsal;
 mod retry;
 
 use std::{
-    collections::HashMap,
     io,
     sync::Arc,
     time::{Duration, Instant},
 };
 
-use aws_sdk_ec2::types::NetworkInterface;
 use aws_smithy_http_client::tls;
 use tokio::{
     runtime::{Builder, Runtime},
@@ -171,7 +171,7 @@ impl Provider for Ec2 {
 
     fn rehearse(&mut self) -> Result<(), ProviderError> {
         let known = self.known()?;
-        let result = rehearse(&self.runtime, &known);
+        let result = rehearsal::rehearse(&self.runtime, &known);
         self.remember(result)
     }
 
@@ -278,72 +278,6 @@ fn worst<'a>(why: impl Iterator<Item = &'a ProviderError>) -> Option<&'a Provide
         ProviderError::Refused { missing: None, .. } => 1,
         ProviderError::Partial { .. } | ProviderError::Unreachable(_) => 2,
     })
-}
-
-/// Every call of a claim without its effect, and those of `confirm` as they are. All permissions that are missing are
-/// named at once: an operator who adds one is not to learn of the next a minute later. In a hurry, for a claim may wait
-/// behind this; but a single answer that was lost makes no standby unready.
-fn rehearse(runtime: &Runtime, known: &Arc<Known>) -> Result<(), ProviderError> {
-    let api = known.api.hurried();
-    let mut why = Vec::new();
-    let mut ids: Vec<String> = Vec::new();
-    for one in known.moves.iter().filter(|one| !matches!(one.way, Way::Elastic { .. })) {
-        if !ids.contains(&one.interface) {
-            ids.push(one.interface.clone());
-        }
-    }
-    let mut primaries = HashMap::new();
-    if !ids.is_empty() {
-        match runtime.block_on(api.interfaces(ids)) {
-            Ok(interfaces) => {
-                why.extend(unchecked(&known.moves, &interfaces));
-                primaries.extend(
-                    interfaces.into_iter().filter_map(|one| Some((one.network_interface_id?, one.private_ip_address?))),
-                );
-            }
-            Err(error) => why.push(error),
-        }
-    }
-    let made = all_at_once(runtime, known, async move |known: &Known, call: &Call| {
-        let primary = match call {
-            Call::Assign { interface, .. } => primaries.get(interface),
-            Call::Associate { .. } | Call::Replace { .. } => None,
-        };
-        known.api.hurried().rehearse(call, primary.map(String::as_str)).await
-    });
-    why.extend(made.into_iter().filter_map(|(_, result)| result.err()));
-    why.extend(runtime.block_on(api.look(&known.moves)).err());
-    let mut missing: Vec<&str> = why
-        .iter()
-        .filter_map(|error| match error {
-            ProviderError::Refused { missing, .. } => missing.as_deref(),
-            _ => None,
-        })
-        .collect();
-    missing.sort_unstable();
-    missing.dedup();
-    if !missing.is_empty() {
-        let what = "the role of this instance may not do all that a takeover needs".to_owned();
-        return Err(ProviderError::Refused { what, missing: Some(missing.join(", ")) });
-    }
-    worst(why.iter()).map_or(Ok(()), |error| Err(error.clone()))
-}
-
-/// Route targets that would get no packet. User guide, "source/destination checking": with the check on, an interface
-/// takes only what is to its own addresses, and an overlay's is none of them.
-fn unchecked(moves: &[Move], interfaces: &[NetworkInterface]) -> Vec<ProviderError> {
-    let checks = |id: &str| {
-        let found = interfaces.iter().find(|interface| interface.network_interface_id() == Some(id));
-        found.and_then(NetworkInterface::source_dest_check) == Some(true)
-    };
-    moves
-        .iter()
-        .filter(|one| matches!(one.way, Way::Route { .. }) && checks(&one.interface))
-        .map(|one| {
-            let (name, id) = (&one.floating.name, &one.interface);
-            refused(format!("the source/destination check of {id} is on: no packet to {name:?} would arrive"))
-        })
-        .collect()
 }
 
 fn refused(what: String) -> ProviderError {
