@@ -75,7 +75,7 @@ fn what_a_way_lacks_or_does_not_use_is_told() {
             "by = \"elastic\"\nallocation = \"eni-01234567\"",
             "ha.ec2.address[v4].allocation: found \"eni-01234567\"; allowed: eipalloc-",
         ),
-        ("by = \"route\"\ntables = [\"rtb-1\"]", "ha.ec2.address[v4].tables[0]: found \"rtb-1\"; allowed: rtb- and"),
+        ("by = \"route\"\ntables = [\"rtb-1\"]", "ha.ec2.address[v4].tables[1]: found \"rtb-1\"; allowed: rtb- and"),
         ("by = \"secondary\"\ninterface = \"eth0\"", "ha.ec2.address[v4].interface: found \"eth0\"; allowed: eni- and"),
         (
             "by = \"route\"\ntables = [\"rtb-01234567\"]\ndestination = \"198.19.0.0/24\"",
