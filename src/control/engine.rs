@@ -7,7 +7,7 @@
 mod standby;
 
 use std::{
-    collections::{BTreeMap, HashMap, VecDeque},
+    collections::{BTreeMap, BTreeSet, HashMap, VecDeque},
     net::{IpAddr, SocketAddr},
     ops::Bound,
     sync::Arc,
@@ -103,6 +103,8 @@ pub struct Engine {
     /// For the standby: sessions that changed, and behind them all of them, once.
     changed: Marks<SessionId>,
     queue: VecDeque<SessionId>,
+    /// The standby's: sessions that were not told anew yet.
+    untold: BTreeSet<SessionId>,
     pub counters: EngineCounters,
 }
 
@@ -139,6 +141,7 @@ impl Engine {
             following: false,
             changed: Marks::default(),
             queue: VecDeque::new(),
+            untold: BTreeSet::new(),
             counters: EngineCounters::default(),
         }
     }

@@ -50,6 +50,11 @@ impl<T> Held<T> {
         self.queue.is_empty()
     }
 
+    /// When something leaves at the latest, whatever was acknowledged.
+    pub fn next_deadline(&self) -> Option<Time> {
+        self.queue.iter().filter_map(|waiting| waiting.needs.map(|(_, until)| until)).min()
+    }
+
     /// Gives `what` back if it may be sent at once: it needs no acknowledgement, and nothing waits for the same peer.
     pub fn pass(&mut self, to: SocketAddr, needs: Option<(Token, Time)>, what: T) -> Option<T> {
         if needs.is_none() && !self.peers.contains_key(&to) {
@@ -137,6 +142,7 @@ mod tests {
     fn an_answer_leaves_when_its_time_is_over_and_is_counted() {
         let mut held = Held::default();
         assert_eq!(held.pass(peer(1), NEEDS, "answer"), None);
+        assert_eq!(held.next_deadline(), Some(UNTIL));
         assert!(held.release(Time::from_millis(49), acknowledged(7)).is_empty());
         assert_eq!(held.release(UNTIL, acknowledged(7)), ["answer"]);
         assert_eq!(held.overdue, 1);

@@ -4,6 +4,8 @@
 //! - `round`: the loop: wait, take what is ready, run what is due, send what came out.
 //! - `sockets`: SIP over UDP and TCP.
 //! - `kernel`: next hops from the kernel's routes and neighbours.
+//! - `pair`: the same on a host of a pair: what goes to the standby, what comes from the active host.
+//! - `floating`: the floating addresses on this host.
 //! - `answers`: what the admin socket is told.
 //! - `lateness`: how long what waits for this thread has waited.
 //! - `resolver`: the DNS, on a thread of its own.
@@ -17,10 +19,14 @@ mod answers;
 #[cfg(feature = "dpdk")]
 mod boot;
 #[cfg(feature = "dpdk")]
+mod floating;
+#[cfg(feature = "dpdk")]
 mod kernel;
 pub mod lateness;
 #[cfg(feature = "dpdk")]
 mod meters;
+#[cfg(feature = "dpdk")]
+mod pair;
 pub mod resolver;
 #[cfg(feature = "dpdk")]
 mod round;

@@ -62,11 +62,25 @@ impl Engine {
             self.forget(now, id);
         }
         self.following = true;
+        self.untold.clear();
+    }
+
+    /// Everything is going to be told. What is known stays until then.
+    pub fn begin(&mut self) {
+        self.untold = self.sessions.keys().copied().collect();
+    }
+
+    /// Everything was told: what was not is no more.
+    pub fn complete(&mut self, now: Time) {
+        for id in std::mem::take(&mut self.untold) {
+            self.forget(now, id);
+        }
     }
 
     /// Goes on by itself with what it was told. Whoever is silent is so from now on.
     pub fn take_over(&mut self, now: Time) {
         self.following = false;
+        self.untold.clear();
         self.sessions.values_mut().for_each(|session| session.begin_anew(now));
     }
 
@@ -84,6 +98,7 @@ impl Engine {
         let mut loose = Vec::new();
         for (id, saved) in &changes {
             self.next_id = self.next_id.max(id.0.saturating_add(1));
+            self.untold.remove(id);
             let stays = self.sessions.get(id).zip(saved.as_ref()).is_some_and(|(session, saved)| session.fits(saved));
             if !stays && let Some(mut session) = self.sessions.remove(id) {
                 self.withdraw(&mut session);
@@ -92,6 +107,7 @@ impl Engine {
         }
         for (id, saved) in changes {
             let Some(saved) = saved else { continue };
+            self.make_way(&saved, &mut loose);
             if !self.sessions.contains_key(&id) {
                 match self.rebuild(now, &saved, &mut loose) {
                     Some(session) => self.sessions.insert(id, session),
@@ -107,6 +123,20 @@ impl Engine {
             self.recompile(now, id);
         }
         loose.iter().for_each(|pair| self.ports.free(now, pair));
+    }
+
+    /// Ports that a session has which was not told anew: it ended while nobody told, and they were allotted again.
+    fn make_way(&mut self, saved: &SavedMedia, loose: &mut Vec<Pair>) {
+        let wants = |pair: &Pair| saved.legs.iter().any(|leg| leg.address == pair.address && leg.port == pair.rtp);
+        let in_the_way = |id: &SessionId| self.sessions.get(id).is_some_and(|s| s.legs.iter().any(|l| wants(&l.pair)));
+        let ended: Vec<SessionId> = self.untold.iter().copied().filter(in_the_way).collect();
+        for id in ended {
+            self.untold.remove(&id);
+            if let Some(mut session) = self.sessions.remove(&id) {
+                self.withdraw(&mut session);
+                loose.extend(session.legs.into_iter().map(|leg| leg.pair));
+            }
+        }
     }
 
     /// None: an address, a port or a place in the table is not to be had.

@@ -84,11 +84,11 @@ pub struct Advert {
 pub struct Flags {
     /// Its workers, its port, its slow path are well.
     pub fit: bool,
-    /// It may be asked to take over: fit, not held down, not frozen.
+    /// It may be asked to take over: fit, not held down, not frozen, and its provider would move the addresses.
     pub eligible: bool,
     /// It has every call of the active host.
     pub synced: bool,
-    /// Eligible, synchronised, and its provider would work.
+    /// Eligible and synchronised.
     pub ready: bool,
     /// Its lease holds.
     pub holding: bool,

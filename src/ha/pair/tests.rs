@@ -224,9 +224,9 @@ fn who_forges_replays_or_floods_changes_no_role() {
         a.turn();
         assert_eq!(a.role(), Role::Active);
     }
-    assert!(a.transmits());
+    until(&mut [&mut a], "it transmits", |hosts| hosts[0].transmits());
     let status = a.link.status();
-    assert_eq!((status.overslept, status.paths[0].heard), (0, 0));
+    assert_eq!(status.paths[0].heard, 0);
     let refused: Vec<&str> =
         status.paths[0].refused.iter().filter(|count| count.count > 0).map(|count| count.name.as_str()).collect();
     assert_eq!(refused, ["source", "foreign", "seal", "unproven"]);

@@ -1,7 +1,7 @@
 //! Active and draining: what ends it, what a host does that woke to find its lease run out, and the planned switchover.
 
 use super::{
-    Ask, CONFIRM_EVERY, CONFIRM_PATIENCE, HANDOVER_PATIENCE, Order, Output, Reason, UNANSWERED,
+    Ask, CONFIRM_EVERY, CONFIRM_IDLE, CONFIRM_PATIENCE, HANDOVER_PATIENCE, Order, Output, Reason, UNANSWERED,
     claim::{all_here, elsewhere},
     machine::{Grant, Machine, State},
 };
@@ -23,14 +23,14 @@ pub(super) struct Active {
     looked: bool,
     /// The peer was silent since the addresses were last seen here.
     doubt: bool,
-    next_confirm: Time,
+    looked_at: Time,
     /// When the provider last took a claim.
     pub claimed_at: Time,
 }
 
 impl Active {
     pub fn new(generation: Generation, now: Time) -> Self {
-        Active { generation, revalidating: None, looked: false, doubt: false, next_confirm: now, claimed_at: now }
+        Active { generation, revalidating: None, looked: false, doubt: false, looked_at: now, claimed_at: now }
     }
 }
 
@@ -145,8 +145,9 @@ impl Machine {
         let silent = self.silent(now);
         let State::Active(active) = &mut self.state else { return };
         active.doubt |= silent;
-        if self.settings.provider.witness && active.doubt && now >= active.next_confirm && !self.asked[1] {
-            active.next_confirm = now + CONFIRM_EVERY;
+        let every = if active.doubt { CONFIRM_EVERY } else { CONFIRM_IDLE };
+        if self.settings.provider.witness && now.since(active.looked_at) >= every && !self.asked[1] {
+            active.looked_at = now;
             self.ask(1, Ask::Confirm);
         }
     }

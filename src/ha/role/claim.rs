@@ -104,7 +104,8 @@ impl Machine {
         let both_claim = peer.advert.role == Role::Claiming;
         let outranked = both_claim && (peer.advert.claim, &self.settings.peer) > (number, &self.settings.me);
         if committed && !outranked {
-            claim.wants = true;
+            // Until the provider has answered, nobody knows whether it is worth the peer's stopping.
+            claim.wants = claim.addresses != Addresses::Asked;
         } else if both_claim || peer.advert.role.is_active() || self.bound(now).is_some() {
             self.abandon(now, "the peer is heard again");
         }
@@ -174,12 +175,21 @@ impl Machine {
         if let Some(why) = &failed {
             self.note(format!("the provider does not move the addresses: {why}"));
         }
-        match &mut self.state {
-            State::Claiming(claim) if claim.addresses == Addresses::Asked => {
+        let silent = self.silent(now);
+        match (&mut self.state, failed) {
+            (State::Claiming(claim), None) if claim.addresses == Addresses::Asked => {
                 claim.next_confirm = now;
-                claim.addresses = if failed.is_none() { Addresses::Taken(now) } else { Addresses::Wanted(now + RETRY) };
+                claim.addresses = Addresses::Taken(now);
             }
-            State::Active(active) if failed.is_none() => active.claimed_at = now,
+            (State::Claiming(claim), Some(why)) if claim.addresses == Addresses::Asked => {
+                claim.addresses = Addresses::Wanted(now + RETRY);
+                self.rehearsed = Some(Err(why.to_string()));
+                self.claim_after = now + RETRY;
+                if !silent {
+                    self.abandon(now, "the peer may be able to");
+                }
+            }
+            (State::Active(active), None) => active.claimed_at = now,
             _ => {}
         }
     }

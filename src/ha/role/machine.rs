@@ -74,7 +74,9 @@ pub struct Machine {
     pub(super) wants_until: Time,
     /// Standby and ready without a break since.
     pub(super) ready_since: Option<Time>,
-    rehearsed: Option<Result<Time, String>>,
+    pub(super) rehearsed: Option<Result<Time, String>>,
+    /// A claim failed: no other before this, unless the peer is silent.
+    pub(super) claim_after: Time,
     next_rehearsal: Time,
     /// A question of this kind is with the provider: claim, confirm, rehearse.
     pub(super) asked: [bool; 3],
@@ -108,6 +110,7 @@ impl Machine {
             wants_until: Time::ZERO,
             ready_since: None,
             rehearsed: None,
+            claim_after: Time::ZERO,
             next_rehearsal: now,
             asked: [false; 3],
             last_advert: None,
@@ -269,7 +272,8 @@ impl Machine {
     /// Looks at the clock. Who slept does not know what was said in the meantime: silence is counted anew, and an active
     /// host whose lease ran out has to find out whether it still is.
     fn wake(&mut self, now: Time) {
-        if now.since(self.awake) > self.settings.heartbeat {
+        // A heartbeat is due in every interval: who is late by another has slept.
+        if now.since(self.awake) > self.settings.heartbeat * 2 {
             self.woke_at = now;
         }
         self.awake = now;
@@ -360,12 +364,12 @@ impl Machine {
 
     /// It may be asked to be active.
     pub(super) fn eligible(&self, now: Time) -> bool {
-        self.able() && now >= self.held_until
+        self.able() && now >= self.held_until && self.rehearsal_fails(now).is_none()
     }
 
     /// It would take over without a loss.
     pub(super) fn ready(&self, now: Time) -> bool {
-        self.eligible(now) && self.synced && self.rehearsal_fails(now).is_none()
+        self.eligible(now) && self.synced
     }
 
     /// Why the provider would not move the addresses.

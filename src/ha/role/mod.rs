@@ -44,6 +44,8 @@ pub const CONFIRM_PATIENCE: Duration = Duration::from_secs(2);
 pub const CONFIRM_SOON: Duration = Duration::from_millis(100);
 /// The same, on an active host that does not hear its peer.
 pub const CONFIRM_EVERY: Duration = Duration::from_secs(1);
+/// The same, on one that does: an operator may have moved them, or a request of the peer was on its way for long.
+pub const CONFIRM_IDLE: Duration = Duration::from_secs(5);
 /// From a claim, or a write of the generation, that failed to the next.
 pub const RETRY: Duration = Duration::from_secs(1);
 /// From one rehearsal of a claim to the next, and how old one may be that still counts.

@@ -12,7 +12,7 @@ impl Machine {
         if peer.advert.role.is_active() {
             self.grant = Grant::None;
             self.acquainted(now);
-            if peer.advert.flags.grant && self.able() && self.bound(now).is_some() {
+            if peer.advert.flags.grant && self.able() && now >= self.claim_after && self.bound(now).is_some() {
                 self.claim(now, Cause::Switchover, self.settings.detection());
             }
         } else if self.bound(now).is_some() {
@@ -45,7 +45,7 @@ impl Machine {
     /// Neither is active, and each has heard the other: one of them decides.
     fn both_passive(&mut self, now: Time, peer: &Peer) {
         if !self.authority() {
-            if peer.advert.flags.grant && self.able() {
+            if peer.advert.flags.grant && self.able() && now >= self.claim_after {
                 self.claim(now, Cause::Handover, self.settings.detection());
             }
             return;
@@ -56,7 +56,7 @@ impl Machine {
         }
         // A peer that claims because we were silent gives up as soon as it hears us.
         let passive = peer.advert.role.is_passive();
-        if passive && self.able() && self.may_decide_for_itself(now, peer) {
+        if passive && self.able() && now >= self.claim_after && self.may_decide_for_itself(now, peer) {
             self.claim(now, Cause::Elected, self.settings.detection());
         }
     }

@@ -8,7 +8,7 @@
 //! nothing costs anything, until `mark_all` was called.
 
 use std::{
-    collections::{HashMap, VecDeque},
+    collections::{HashMap, HashSet, VecDeque},
     sync::Arc,
     time::Duration,
 };
@@ -120,12 +120,29 @@ pub struct Shadow {
     pub(super) at: Time,
     pub(super) heard: Time,
     pub(super) entries: HashMap<Key, Bytes>,
+    /// While everything is told anew: what was.
+    told: Option<HashSet<Key>>,
 }
 
 impl Shadow {
+    /// Everything is going to be told. What is known stays until then.
+    pub fn begin(&mut self) {
+        self.told = Some(HashSet::new());
+    }
+
+    /// Everything was told: what was not is no more.
+    pub fn complete(&mut self) {
+        if let Some(told) = self.told.take() {
+            self.entries.retain(|key, _| told.contains(key));
+        }
+    }
+
     /// `now` is our own time.
     pub fn apply(&mut self, now: Time, changes: Changes) {
         (self.at, self.heard) = (changes.at, now);
+        if let Some(told) = &mut self.told {
+            told.extend(changes.puts.iter().map(|(key, _)| key.clone()));
+        }
         self.entries.extend(changes.puts);
         for key in &changes.deletes {
             self.entries.remove(key);
@@ -355,6 +372,6 @@ impl Endpoint {
         let mut packer = Packer::default();
         let entry = |key: Key| self.write(&key, &mut packer).map(|value| (key, value));
         let entries = self.all_keys().into_iter().filter_map(entry).collect();
-        Shadow { at: self.core.clock.inside(now), heard: now, entries }
+        Shadow { at: self.core.clock.inside(now), heard: now, entries, told: None }
     }
 }

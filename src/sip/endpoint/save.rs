@@ -12,7 +12,11 @@ use super::{
     random::{Random, Seed},
 };
 use crate::{
-    base::{Time, ids::Side, pack::unpack},
+    base::{
+        Time,
+        ids::{SessionId, Side},
+        pack::unpack,
+    },
     config::Config,
     sip::{
         auth::server::Nonces,
@@ -90,6 +94,16 @@ impl Endpoint {
             endpoint.core.log(Level::Warn, None, None, text);
         }
         endpoint
+    }
+
+    /// Whether the media session is a call's.
+    pub fn has_session(&self, id: SessionId) -> bool {
+        self.core.live.sessions.contains_key(&id)
+    }
+
+    /// The media sessions of the calls.
+    pub fn sessions(&self) -> impl Iterator<Item = SessionId> {
+        self.core.live.sessions.keys().copied()
     }
 
     /// A call of another host, and what leads to it.

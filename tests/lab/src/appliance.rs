@@ -47,6 +47,13 @@ impl Device {
 /// The laboratory's pair has no secrets.
 const PAIR_KEY: &str = "not a secret: the key of the laboratory's pair\n";
 
+/// Readable to its owner alone, as the appliance wants it.
+fn write_key(path: &Path) -> Result<()> {
+    use std::os::unix::fs::OpenOptionsExt as _;
+    let mut file = std::fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(path)?;
+    Ok(file.write_all(PAIR_KEY.as_bytes())?)
+}
+
 /// What the two nodes of a pair are called.
 pub const NODES: [&str; 2] = ["node-a", "node-b"];
 
@@ -266,7 +273,7 @@ impl Appliance {
     pub fn start_node(binary: &Path, setup: &Setup, ground: &Topology, room: &Path, node: usize) -> Result<Self> {
         let own = room.join(NODES[node]);
         std::fs::create_dir_all(&own)?;
-        std::fs::write(room.join("pair.key"), PAIR_KEY)?;
+        write_key(&room.join("pair.key"))?;
         let namespace = if node == 0 { Some(&ground.tandem) } else { ground.second.as_ref() };
         let namespace = namespace.context("this ground has one node")?;
         Appliance::begin(binary, &setup.toml(ground, &own, Some(node)), &namespace.name, &own)

@@ -194,6 +194,8 @@ pub struct Net {
     pub questions: Vec<crate::sip::names::Query>,
     /// Everything that was sent, as it was sent.
     pub wire: Vec<(SocketAddr, Vec<u8>)>,
+    /// What the endpoint took for what it got.
+    pub took: std::time::Duration,
     branch: u32,
 }
 
@@ -223,6 +225,7 @@ impl Net {
             notes: Vec::new(),
             questions: Vec::new(),
             wire: Vec::new(),
+            took: Default::default(),
             branch: 0,
         }
     }
@@ -238,6 +241,7 @@ impl Net {
             notes: Vec::new(),
             questions: Vec::new(),
             wire: Vec::new(),
+            took: Default::default(),
             branch: self.branch,
         }
     }
@@ -269,7 +273,9 @@ impl Net {
     }
 
     pub fn send_bytes(&mut self, flow: Flow, bytes: &[u8]) {
+        let start = std::time::Instant::now();
         self.endpoint.receive(self.now, flow, Message::parse(bytes), &mut self.media);
+        self.took += start.elapsed();
         self.collect();
     }
 

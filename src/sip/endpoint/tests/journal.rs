@@ -62,7 +62,8 @@ fn config() -> Config {
 
 /// An endpoint made of the shadow, which draws the numbers that the original draws.
 fn twin(net: &Net, shadow: &Shadow) -> Net {
-    let mut endpoint = Endpoint::from_shadow(Arc::new(config()), [1; 32], net.now, EPOCH_MS, shadow);
+    let wall = net.endpoint.core.clock.epoch_ms(net.endpoint.core.clock.inside(net.now));
+    let mut endpoint = Endpoint::from_shadow(Arc::new(config()), [1; 32], net.now, wall, shadow);
     endpoint.core.random = net.endpoint.core.random.clone();
     endpoint.core.shed_tag = net.endpoint.core.shed_tag.clone();
     let live = &net.endpoint.core.live;
@@ -86,14 +87,16 @@ proptest! {
     ) {
         let mut net = Net::with(|its| *its = property::config());
         let (mut world, mut shadow) = (World::default(), Shadow::default());
+        let mut begun = false;
         for (at, op) in ops.iter().filter(|op| !matches!(op, Op::TakeOver)).enumerate() {
             if at == begins {
                 net.endpoint.mark_all();
+                begun = true;
             }
             property::apply(&mut net, &mut world, op);
             tell(&mut net, &mut shadow, budget);
         }
-        if begins >= ops.len() {
+        if !begun {
             prop_assert!(shadow.is_empty(), "nobody asked");
             net.endpoint.mark_all();
         }
@@ -244,4 +247,60 @@ fn a_host_that_was_shutting_down_hands_on_its_calls_and_not_its_intention() {
     let invite = net.invite(A, "100");
     net.send(A, &invite);
     net.response_to(A, 100);
+}
+
+/// In the smallest rounds that there are, a message each; how long it takes beside the endpoint's own work is printed.
+#[test]
+fn what_is_told_of_a_call_is_bounded() {
+    const CALLS: u32 = 500;
+    let mut net = Net::with(|config| config.sip.max_calls = 10_000);
+    net.endpoint.mark_all();
+    let (mut puts, mut bytes, mut took) = (0, 0, std::time::Duration::ZERO);
+    let mut tell = |net: &mut Net| {
+        let start = std::time::Instant::now();
+        let changes = net.endpoint.take_changes(net.now, usize::MAX);
+        took += start.elapsed();
+        puts += changes.puts.len();
+        bytes += changes.puts.iter().map(|(_, value)| value.len()).sum::<usize>();
+    };
+    for _ in 0..CALLS {
+        let invite_a = net.invite(A, "100");
+        net.send(A, &invite_a);
+        tell(&mut net);
+        net.response_to(A, 100);
+        let invite_b = net.request_to(B, Method::Invite);
+        net.send(B, &respond(B, &invite_b, 180, "b-tag", None));
+        tell(&mut net);
+        net.response_to(A, 180);
+        net.send(B, &respond(B, &invite_b, 200, "b-tag", Some(6_000)));
+        tell(&mut net);
+        net.request_to(B, Method::Ack);
+        let ok = net.response_to(A, 200);
+        let a = Ends::caller(A, &invite_a, &ok);
+        let message = ack(&mut net, &a, 1);
+        net.send(A, &message);
+        tell(&mut net);
+        let bye = net.in_dialog(&a, "BYE", 2);
+        net.send(A, &bye);
+        tell(&mut net);
+        net.response_to(A, 200);
+        let bye = net.request_to(B, Method::Bye);
+        net.send(B, &respond(B, &bye, 200, "", None));
+        tell(&mut net);
+        let record = net.the_record();
+        net.endpoint.record_written(record.id);
+        net.pass(2);
+    }
+    let (puts, bytes) = (puts as f64 / f64::from(CALLS), bytes as f64 / f64::from(CALLS));
+    let each = |time: std::time::Duration| time.as_secs_f64() * 1e6 / f64::from(CALLS);
+    let share = took.as_secs_f64() / net.took.as_secs_f64();
+    println!(
+        "a call: {puts:.1} entries of {bytes:.0} bytes; journal {:.0} µs beside {:.0} µs: {:.0} %",
+        each(took),
+        each(net.took),
+        share * 100.0
+    );
+    // A call and a transaction or two for each of its six messages.
+    assert!(puts < 6.0 * 3.0 + 1.0, "{puts}");
+    assert!(bytes < 48_000.0, "{bytes}");
 }
