@@ -10,6 +10,11 @@ pub const MAX_WORKERS: usize = 32;
 pub const MAX_PORTS: usize = 8;
 /// Media addresses over all ports.
 pub const MAX_MEDIA_ADDRESSES: usize = 256;
+
+/// Floating addresses that the EC2 API moves, and route tables per address: a takeover calls it once for each or fewer,
+/// all at once, and AWS limits the calls of an account.
+pub const MAX_EC2_ADDRESSES: usize = 32;
+pub const MAX_EC2_ROUTE_TABLES: usize = 8;
 /// Next hops known at once.
 pub const MAX_NEXT_HOPS: usize = if cfg!(tandem_loom) { 1 } else { 1024 };
 /// Payload-type rules in a plan: the formats of one media section that tandem keeps.

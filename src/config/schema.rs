@@ -36,6 +36,7 @@ pub use session_timer::{SessionTimer, SessionTimerMode};
 
 mod auth;
 mod ha;
+mod ha_ec2;
 mod overload;
 mod register;
 mod tls;
@@ -45,6 +46,7 @@ mod trunk;
 
 pub use auth::{Secret, TrunkAuth};
 pub use ha::{Ha, HaLink, HaProvider, PairKey};
+pub use ha_ec2::{Ec2Address, Ec2Way, HaEc2};
 pub use overload::Overload;
 pub use register::TrunkRegister;
 pub use tls::{Tls, TlsVersion, TrunkTls};

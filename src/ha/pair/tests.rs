@@ -45,6 +45,7 @@ impl Bench {
             preempt: false,
             state: self.folder.join(["a.json", "b.json"][at]),
             provider: HaProvider::Garp,
+            ec2: None,
             replication: link(&self.paths[0]),
             paths: self.paths.iter().map(link).collect(),
         }
