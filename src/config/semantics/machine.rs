@@ -9,6 +9,7 @@ pub(super) fn check(checker: &mut Checker<'_>) {
     node_name(checker);
     log_level(checker);
     cpus_exist(checker);
+    slow_with_workers(checker);
     cores_shared(checker);
     buffers(checker);
 }
@@ -45,12 +46,27 @@ fn cpus_exist(checker: &mut Checker<'_>) {
     let Some(allowed) = checker.host.cpus.clone() else { return };
     let cores = &checker.config.cores;
     let workers = cores.workers.iter().enumerate().map(|(index, cpu)| (vec![Step::At(index)], "workers", *cpu));
-    let slow = std::iter::once((Vec::new(), "slow", cores.slow));
+    let slow = cores.slow.map(|cpu| (Vec::new(), "slow", cpu));
     for (rest, key, cpu) in workers.chain(slow) {
         if !allowed.contains(cpu) {
             let path: Vec<Step> = [Step::Key("cores"), Step::Key(key)].into_iter().chain(rest).collect();
             checker.error(&path, format!("CPU {cpu}"), format!("a CPU that this process may use: {allowed}"));
         }
+    }
+}
+
+/// The plan for this machine seats everybody, or nobody.
+fn slow_with_workers(checker: &mut Checker<'_>) {
+    let cores = &checker.config.cores;
+    if cores.workers.is_empty()
+        && let Some(slow) = cores.slow
+        && checker.whole(&["cores.workers"])
+    {
+        checker.error(
+            at!["cores", "slow"],
+            format!("CPU {slow}, and no cores.workers"),
+            "both, or neither: then `tandem tune plan` says who runs where",
+        );
     }
 }
 
@@ -72,20 +88,22 @@ fn cores_shared(checker: &mut Checker<'_>) {
             first_seen.insert(*cpu, index);
         }
     }
-    if let Some(worker) = first_seen.get(&cores.slow) {
+    let slow = cores.slow();
+    if let Some(worker) = first_seen.get(&slow) {
+        let path = if cores.slow.is_some() { at!["cores", "slow"] } else { at!["cores"] };
         checker.error(
-            at!["cores", "slow"],
-            format!("CPU {}, as for worker {}", cores.slow, worker + 1),
+            path,
+            format!("CPU {slow}, as for worker {}", worker + 1),
             "a CPU that no worker has, or poll = \"adaptive\"",
         );
     }
 }
 
 /// A port's rings are filled from one pool: one receive queue and one transmit queue per worker, one pair for the slow
-/// path.
+/// path. Buffers that nobody named are as many as it takes.
 fn buffers(checker: &mut Checker<'_>) {
     let queues = checker.config.cores.workers.len() as u64 + 1;
-    let mbufs = u64::from(checker.config.dpdk.mbufs);
+    let Some(mbufs) = checker.config.dpdk.mbufs.map(u64::from) else { return };
     for (index, port) in checker.config.ports.iter().enumerate() {
         let needed = queues * (u64::from(port.rx_descriptors) + u64::from(port.tx_descriptors));
         if needed > mbufs {
