@@ -99,7 +99,7 @@ pub(super) fn seat(
     };
     let whole = cores.get(kept.cores..).unwrap_or_default();
     // On a single core the worker gets the last thread.
-    let single = whole.is_empty();
+    let single = kept.cores == 0;
     let places: Vec<u16> = if single {
         cores.first().and_then(|core| core.last()).copied().into_iter().collect()
     } else {
@@ -235,11 +235,9 @@ fn how_many(
         _ => format!("{reason}, for which {} of {QUEUE_PACKETS_PER_S} packets/s do", count(wanted, "queue")),
     };
     let dealt = if RSS_ENTRIES.is_multiple_of(workers) {
-        format!("{workers} share the {RSS_ENTRIES} entries of the port's table evenly")
+        format!("the {RSS_ENTRIES} entries of the port's table are shared evenly")
     } else {
-        format!(
-            "{workers} do not share the {RSS_ENTRIES} entries of the port's table evenly, so some get an entry more"
-        )
+        format!("the {RSS_ENTRIES} entries of the port's table are not shared evenly, so some get one more")
     };
     choices.note(about, workers.to_string(), format!("{sized}; {dealt}."));
     Some(workers)

@@ -1,6 +1,11 @@
 //! How the kernel is started and what is set while it runs, so that it stays off tandem's cores. Pure.
 
-use super::{Argument, Choices, Settings, Troubles, cores::Seats, memory::MemoryPlan, ports::PortPlan};
+use super::{
+    Argument, Choices, Settings, Troubles,
+    cores::Seats,
+    memory::MemoryPlan,
+    ports::{Driver, PortPlan},
+};
 use crate::host::picture::Picture;
 
 pub(super) fn settings(picture: &Picture, choices: &mut Choices) -> Settings {
@@ -81,13 +86,14 @@ pub(super) fn arguments(
         }
         add(format!("irqaffinity={}", seats.housekeeping), "Interrupts begin their life on the housekeeping CPUs.");
     }
-    if ports.iter().any(|port| port.driver.name().is_some()) && !picture.virtual_machine {
-        if picture.cpu_model.as_deref().is_some_and(|model| model.contains("Intel")) {
-            add("intel_iommu=on".to_owned(), "vfio-pci takes no port without an IOMMU.");
-        }
+    let vfio = ports.iter().any(|port| port.driver == Driver::VfioPci) && !picture.virtual_machine;
+    if vfio && picture.cpu_model.as_deref().is_some_and(|model| model.contains("Intel")) {
+        add("intel_iommu=on".to_owned(), "vfio-pci takes no port without an IOMMU.");
+    }
+    if vfio || picture.iommu {
         add(
             "iommu=pt".to_owned(),
-            "The kernel's own devices bypass the translation, which would cost them and igb_uio needs.",
+            "The kernel's own devices, and those of igb_uio, reach memory without a translation.",
         );
     }
     if picture.cpus.iter().any(|cpu| !cpu.slow_idle.is_empty()) {
