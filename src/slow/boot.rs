@@ -27,6 +27,7 @@ use super::{
     resolver::Resolver,
     round::{Round, Sources, TOKEN_ADMIN, TOKEN_EXCEPTION, TOKEN_NETLINK, TOKEN_RESOLVER, TOKEN_SIGNALS, TOKEN_SIP},
     sockets::{Sockets, trunk_peers},
+    supervisor::Supervisor,
 };
 use crate::{
     base::{
@@ -129,9 +130,12 @@ pub fn run(mut config: Config) -> anyhow::Result<()> {
         }
     };
     health.started();
+    let supervisor = Supervisor::from_environment();
+    supervisor.ready();
     tracing::info!(node = config.node.name, workers = running.len(), "tandem answers");
 
-    let sources = Sources { poll, signals, admin, sockets, exceptions, slow_io, neighbours, kernel, resolver };
+    let sources =
+        Sources { poll, signals, admin, sockets, exceptions, slow_io, neighbours, kernel, resolver, supervisor };
     let files = PortFiles { facts: ports, counters, devices };
     let mut round = Round::new(config, clock, sources, engine, endpoint, files, cdr, health, calls, slow_meters, pair);
     round.run();
