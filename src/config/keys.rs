@@ -152,6 +152,7 @@ pub const KEYS: &[Key] = &[
     key("cores", Kind::Table, "defaults", "which CPU does what"),
     key("cores.workers", Kind::List { of: &Kind::Integer { min: 0, max: 1_023 }, min: 1, max: MAX_WORKERS }, "those of `tandem tune plan`", "CPUs that poll, one worker each"),
     key("cores.slow", Kind::Integer { min: 0, max: 1_023 }, "0; without workers that of `tandem tune plan`", "CPU of the slow path: signalling, exception device, control"),
+    key("cores.pair", Kind::Integer { min: 0, max: 1_023 }, "that of the slow path; without workers that of `tandem tune plan`", "CPU of the pair's heartbeat and lease"),
     key("cores.poll", Kind::OneOf(&["busy", "adaptive"]), "\"busy\"", "busy never sleeps; adaptive sleeps briefly when idle, for shared cores"),
 
     required("port", Kind::Tables { min: 1, max: MAX_PORTS }, "one `[[port]]` per DPDK port"),

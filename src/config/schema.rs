@@ -136,6 +136,8 @@ pub struct Cores {
     pub workers: Vec<u16>,
     /// CPU of the slow path: signalling, exception device, control. Absent: 0, and without `workers` that of the plan.
     pub slow: Option<u16>,
+    /// CPU of the pair's heartbeat and lease. Absent: the slow path's, and without `workers` that of the plan.
+    pub pair: Option<u16>,
     pub poll: Poll,
 }
 
@@ -147,7 +149,7 @@ impl Cores {
 
 impl Default for Cores {
     fn default() -> Self {
-        Cores { workers: Vec::new(), slow: None, poll: Poll::Busy }
+        Cores { workers: Vec::new(), slow: None, pair: None, poll: Poll::Busy }
     }
 }
 

@@ -3,6 +3,7 @@
 
 use std::{collections::BTreeSet, fmt, fs, io};
 
+use nix::{sched, unistd::Pid};
 use serde::{Serialize, Serializer};
 
 /// CPU numbers, sorted.
@@ -133,6 +134,13 @@ impl fmt::Display for CpuSet {
         }
         Ok(())
     }
+}
+
+/// The calling thread runs on `cpu` from now on, and so do those that it starts. DPDK pins its own threads; this is for others.
+pub fn pin(cpu: u16) -> io::Result<()> {
+    let mut set = sched::CpuSet::new();
+    set.set(usize::from(cpu))?;
+    Ok(sched::sched_setaffinity(Pid::from_raw(0), &set)?)
 }
 
 #[cfg(test)]

@@ -61,6 +61,7 @@ fn settle_on(config: &mut Config, picture: &Picture, allowed: Option<CpuSet>) ->
     tracing::info!(node, workers = ?seats.workers, slow = seats.slow, memory_mb = memory.memory_mb, "as planned for this machine");
     config.cores.workers = seats.workers;
     config.cores.slow = Some(seats.slow);
+    config.cores.pair = Some(seats.pair);
     config.dpdk.mbufs = Some(memory.mbufs);
     config.dpdk.memory_mb = Some(memory.memory_mb);
     Ok(())
@@ -116,7 +117,7 @@ mod tests {
     fn without_workers_the_plans_are_taken() {
         let mut config = config("");
         settle_on(&mut config, &machine(2), None).unwrap();
-        assert_eq!((config.cores.workers, config.cores.slow), (vec![1], Some(0)));
+        assert_eq!((config.cores.workers, config.cores.slow, config.cores.pair), (vec![1], Some(0), Some(0)));
         assert_eq!((config.dpdk.mbufs, config.dpdk.memory_mb), (Some(65_535), Some(1024)));
     }
 

@@ -156,7 +156,7 @@ pub fn run(options: &Options) -> Result<Report, ReplayError> {
     let memory_mb = ((u64::from(MBUFS) * BUFFER_BYTES) >> 20) as u32 + 64;
     let config = config_for(
         options.device.clone(),
-        Cores { workers: vec![options.cpu], slow: Some(options.main_cpu), poll: Poll::Busy },
+        Cores { workers: vec![options.cpu], slow: Some(options.main_cpu), pair: None, poll: Poll::Busy },
         Dpdk { hugepages: options.hugepages, memory_mb: Some(memory_mb), mbufs: Some(MBUFS), eal_args: Vec::new() },
     )?;
     let Opened { workers, slow: _slow, ports, meters: _meters, launcher, pool } = dpdk::open(&config)?;

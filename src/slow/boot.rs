@@ -212,6 +212,7 @@ fn open_pair(
         clock,
         ticks: Box::new(move || device.ticks()),
         ticks_per_second: launcher.ticks_per_second(),
+        cpu: config.cores.pair,
     })?;
     let commit = Duration::from_millis(ha.commit_ms.into());
     Ok((thread, Pair::new(link, replica, addresses, commit, config.cores.workers.len())))

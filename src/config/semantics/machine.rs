@@ -46,8 +46,9 @@ fn cpus_exist(checker: &mut Checker<'_>) {
     let Some(allowed) = checker.host.cpus.clone() else { return };
     let cores = &checker.config.cores;
     let workers = cores.workers.iter().enumerate().map(|(index, cpu)| (vec![Step::At(index)], "workers", *cpu));
-    let slow = cores.slow.map(|cpu| (Vec::new(), "slow", cpu));
-    for (rest, key, cpu) in workers.chain(slow) {
+    let others = [("slow", cores.slow), ("pair", cores.pair)].into_iter();
+    let others = others.filter_map(|(key, cpu)| Some((Vec::new(), key, cpu?)));
+    for (rest, key, cpu) in workers.chain(others) {
         if !allowed.contains(cpu) {
             let path: Vec<Step> = [Step::Key("cores"), Step::Key(key)].into_iter().chain(rest).collect();
             checker.error(&path, format!("CPU {cpu}"), format!("a CPU that this process may use: {allowed}"));
@@ -58,15 +59,17 @@ fn cpus_exist(checker: &mut Checker<'_>) {
 /// The plan for this machine seats everybody, or nobody.
 fn slow_with_workers(checker: &mut Checker<'_>) {
     let cores = &checker.config.cores;
-    if cores.workers.is_empty()
-        && let Some(slow) = cores.slow
-        && checker.whole(&["cores.workers"])
-    {
-        checker.error(
-            at!["cores", "slow"],
-            format!("CPU {slow}, and no cores.workers"),
-            "both, or neither: then `tandem tune plan` says who runs where",
-        );
+    if !cores.workers.is_empty() || !checker.whole(&["cores.workers"]) {
+        return;
+    }
+    for (key, cpu) in [("slow", cores.slow), ("pair", cores.pair)] {
+        if let Some(cpu) = cpu {
+            checker.error(
+                at!["cores", key],
+                format!("CPU {cpu}, and no cores.workers"),
+                "both, or neither: then `tandem tune plan` says who runs where",
+            );
+        }
     }
 }
 
@@ -88,12 +91,17 @@ fn cores_shared(checker: &mut Checker<'_>) {
             first_seen.insert(*cpu, index);
         }
     }
-    let slow = cores.slow();
-    if let Some(worker) = first_seen.get(&slow) {
-        let path = if cores.slow.is_some() { at!["cores", "slow"] } else { at!["cores"] };
+    for (key, named) in [("slow", cores.slow), ("pair", cores.pair)] {
+        let cpu = named.unwrap_or_else(|| cores.slow());
+        let Some(worker) = first_seen.get(&cpu) else { continue };
+        // The pair thread that is not named shares the slow path's CPU, of which the first turn has told.
+        if key == "pair" && named.is_none() {
+            continue;
+        }
+        let path = if named.is_some() { at!["cores", key] } else { at!["cores"] };
         checker.error(
             path,
-            format!("CPU {slow}, as for worker {}", worker + 1),
+            format!("CPU {cpu}, as for worker {}", worker + 1),
             "a CPU that no worker has, or poll = \"adaptive\"",
         );
     }

@@ -7,10 +7,9 @@ use std::{
     time::{Duration, Instant},
 };
 
-use nix::{sched, unistd::Pid};
 use serde::Serialize;
 
-use crate::host::CpuSet;
+use crate::host::{CpuSet, cpus::pin};
 
 /// A look takes some 30 ns; a cache miss or two are no stall.
 const STALL: Duration = Duration::from_micros(10);
@@ -46,7 +45,7 @@ pub fn measure(cpus: &CpuSet, seconds: u64) -> Vec<Result<Stalls, StallError>> {
 }
 
 fn poll(cpu: u16, seconds: u64) -> Result<Stalls, StallError> {
-    pin(cpu).map_err(|e| StallError::Pin { cpu, cause: e.desc().to_owned() })?;
+    pin(cpu).map_err(|e| StallError::Pin { cpu, cause: e.to_string() })?;
     let mut stalls = Stalls { cpu, seconds, count: 0, longest_us: 0, total_us: 0 };
     let begin = Instant::now();
     let end = begin + Duration::from_secs(seconds);
@@ -66,12 +65,6 @@ fn note(stalls: &mut Stalls, gap: Duration) {
         stalls.total_us += us;
         stalls.longest_us = stalls.longest_us.max(us);
     }
-}
-
-fn pin(cpu: u16) -> nix::Result<()> {
-    let mut set = sched::CpuSet::new();
-    set.set(usize::from(cpu))?;
-    sched::sched_setaffinity(Pid::from_raw(0), &set)
 }
 
 #[cfg(test)]
