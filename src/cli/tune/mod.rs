@@ -64,8 +64,21 @@ enum What {
     /// Show the machine: nodes, CPUs, ports, hugepages, how the kernel runs
     Show,
     /// Say what tandem would do with it, a sentence for each choice
+    #[command(after_help = "\
+Examples:
+  tandem tune plan
+  tandem tune plan --config /etc/tandem/tandem.toml
+  tandem tune plan --port eth1 --calls 20000
+
+Exit codes: 0 there is a plan; 1 there is none, and why; 2 wrong usage.")]
     Plan(Wanted),
     /// Bring the machine into the state of the plan; each change is told before it is made
+    #[command(after_help = "\
+Examples:
+  tandem tune apply --config /etc/tandem/tandem.toml --dry-run
+  tandem tune apply --config /etc/tandem/tandem.toml
+
+Exit codes: 0 done, or nothing to do; 1 no plan, or a change that failed; 2 wrong usage.")]
     Apply {
         #[command(flatten)]
         wanted: Wanted,
@@ -74,6 +87,12 @@ enum What {
         dry_run: bool,
     },
     /// Check each item of the plan, and whether each worker's core is alone
+    #[command(after_help = "\
+Examples:
+  tandem tune verify --config /etc/tandem/tandem.toml
+  tandem tune verify --config /etc/tandem/tandem.toml --poll-s 60
+
+Exit codes: 0 as planned; 1 no plan, or something that is not as planned; 2 wrong usage.")]
     Verify {
         #[command(flatten)]
         wanted: Wanted,
@@ -82,6 +101,12 @@ enum What {
         poll_s: u64,
     },
     /// Take back what apply did
+    #[command(after_help = "\
+Examples:
+  tandem tune undo --dry-run
+  tandem tune undo
+
+Exit codes: 0 done, or nothing to undo; 1 something could not be taken back; 2 wrong usage.")]
     Undo {
         /// Tell what would be taken back and leave it [default: off]
         #[arg(long)]
@@ -103,7 +128,7 @@ struct Wanted {
     #[arg(long, value_name = "N", conflicts_with = "packets_per_s", value_parser = value_parser!(u64).range(1..=10_000_000))]
     calls: Option<u64>,
 
-    /// Packets per second each way
+    /// Packets per second each way [default: as --calls]
     #[arg(long, value_name = "N", value_parser = value_parser!(u64).range(1..=1_000_000_000))]
     packets_per_s: Option<u64>,
 
