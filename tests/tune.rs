@@ -235,9 +235,40 @@ fn what_is_asked_for_is_given_or_refused() {
     let plan = with(Wish { node: Some(1), ..Wish::default() });
     assert!(plan.troubles.iter().any(|t| !t.grave && t.says.contains("crosses the link")), "{:?}", plan.troubles);
     // A container may use eight CPUs of the node.
-    let plan = with(Wish { allowed: Some(cpus("4-11")), ..Wish::default() }).plan.unwrap();
-    assert_eq!((plan.seats.slow, plan.seats.pair), (4, 5));
-    assert_eq!(plan.seats.workers, [6, 7, 8, 9, 10, 11]);
+    let allowed = |machine: &str| {
+        let wish = Wish { allowed: Some(cpus("4-11")), ..Wish::default() };
+        plan::plan(&Machine::named(machine).picture(), &wish).plan.unwrap().seats
+    };
+    let seats = allowed("c5n.18xlarge");
+    assert_eq!((seats.slow, seats.pair, &seats.workers[..]), (4, 5, &[6, 7, 8, 9, 10, 11][..]));
+    // The same where the CPUs for everything else are of the same node.
+    let seats = allowed("c5n.9xlarge");
+    assert_eq!((seats.slow, seats.pair, &seats.workers[..]), (4, 5, &[6, 7, 8, 9][..]));
+}
+
+/// With tandem running, its exception device has the best default route: the way in is the other's.
+#[test]
+fn no_interface_of_a_default_route_is_taken() {
+    let machine = Machine::named("c5n.18xlarge");
+    let line = |name: &str, metric: u32| format!("{name}\t00000000\t0101010A\t0003\t0\t0\t{metric}\t00000000");
+    let routes = |routes: &[String]| machine.put("proc/net/route", &format!("Iface\n{}", routes.join("\n")));
+    routes(&[line("tandem0", 0), line("ens5", 100)]);
+    let ports = |machine: &Machine| drivers(&plan::plan(&machine.picture(), &Wish::default()).plan.unwrap()).len();
+    assert_eq!(ports(&machine), 1);
+    // The default route of a VLAN on a bond on ens5.
+    routes(&[line("bond0.7", 0)]);
+    assert_eq!(ports(&machine), 2);
+    machine.put("sys/class/net/bond0.7/lower_bond0/mtu", "1500");
+    machine.put("sys/class/net/bond0/lower_ens5/mtu", "1500");
+    assert_eq!(ports(&machine), 1);
+    // By IPv6 alone.
+    routes(&[]);
+    let nowhere = "00000000000000000000000000000000";
+    machine.put(
+        "proc/net/ipv6_route",
+        &format!("{nowhere} 00 {nowhere} 00 fe80 00000400 00000001 00000000 00000003 ens5"),
+    );
+    assert_eq!(ports(&machine), 1);
 }
 
 /// Every choice says what it is, and why in one sentence.
@@ -332,6 +363,15 @@ fn what_disturbs_is_put_away() {
     {
         assert!(ran.contains(&command), "{command}: {ran:?}");
     }
+    std::fs::remove_dir_all(journal.parent().unwrap()).unwrap();
+}
+
+#[test]
+fn networkd_leaves_the_ports_alone() {
+    let (mut machine, journal) = (Machine::named("c5n.18xlarge"), journal());
+    apply(&mut machine, &journal);
+    let file = machine.files()["etc/systemd/network/05-tandem.network"].clone();
+    assert!(file.ends_with("[Match]\nPath=pci-0000:00:06.0\n\n[Link]\nUnmanaged=yes"), "{file}");
     std::fs::remove_dir_all(journal.parent().unwrap()).unwrap();
 }
 

@@ -120,7 +120,7 @@ struct Wanted {
     #[arg(long, short, value_name = "FILE")]
     config: Option<PathBuf>,
 
-    /// A port, by PCI address or interface; may be given again [default: those of --config, or all but the one that carries the default route]
+    /// A port, by PCI address or interface; may be given again [default: those of --config, or all that carry no default route]
     #[arg(long = "port", value_name = "DEVICE", conflicts_with = "config")]
     ports: Vec<String>,
 

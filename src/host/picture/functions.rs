@@ -68,12 +68,13 @@ fn memory(resource: &str) -> Vec<(u64, u64, bool)> {
     resource.lines().take(6).filter_map(one).collect()
 }
 
-/// The interfaces of the best default route of each family, and all that those are built on.
+/// The interfaces of all default routes, and all that those are built on. Not of the best one alone: where tandem's own
+/// exception device has that, the way in is among the others.
 pub(super) fn management(tree: &Tree<'_>) -> Vec<String> {
     let v4 = tree.text("proc/net/route").unwrap_or_default();
     let v6 = tree.text("proc/net/ipv6_route").unwrap_or_default();
-    let mut names = best(v4.lines().skip(1).filter_map(default_v4));
-    names.extend(best(v6.lines().filter_map(default_v6)));
+    let mut names: Vec<String> = v4.lines().skip(1).filter_map(default_v4).collect();
+    names.extend(v6.lines().filter_map(default_v6));
     for _ in 0..LAYERS {
         let below: Vec<String> = names.iter().flat_map(|name| lower(tree, name)).collect();
         names.extend(below);
@@ -83,29 +84,21 @@ pub(super) fn management(tree: &Tree<'_>) -> Vec<String> {
     names
 }
 
-/// Those with the lowest metric.
-fn best(routes: impl Iterator<Item = (u32, String)>) -> Vec<String> {
-    let routes: Vec<(u32, String)> = routes.collect();
-    let lowest = routes.iter().map(|(metric, _)| *metric).min();
-    routes.into_iter().filter(|(metric, _)| Some(*metric) == lowest).map(|(_, name)| name).collect()
-}
-
 /// `Iface Destination Gateway Flags RefCnt Use Metric Mask MTU Window IRTT`.
-fn default_v4(line: &str) -> Option<(u32, String)> {
+fn default_v4(line: &str) -> Option<String> {
     let fields: Vec<&str> = line.split_whitespace().collect();
     let anywhere = *fields.get(1)? == ANYWHERE_V4 && *fields.get(7)? == ANYWHERE_V4;
     let flags = u32::from_str_radix(fields.get(3)?, 16).ok()?;
-    (anywhere && flags & REJECT == 0).then_some((fields.get(6)?.parse().ok()?, (*fields.first()?).to_owned()))
+    (anywhere && flags & REJECT == 0).then_some((*fields.first()?).to_owned())
 }
 
 /// `destination length source length next-hop metric references uses flags interface`.
-fn default_v6(line: &str) -> Option<(u32, String)> {
+fn default_v6(line: &str) -> Option<String> {
     let fields: Vec<&str> = line.split_whitespace().collect();
     let flags = u32::from_str_radix(fields.get(8)?, 16).ok()?;
     let name = *fields.get(9)?;
     let anywhere = *fields.first()? == ANYWHERE_V6 && *fields.get(1)? == "00";
-    let metric = u32::from_str_radix(fields.get(5)?, 16).ok()?;
-    (anywhere && flags & REJECT == 0 && name != "lo").then_some((metric, name.to_owned()))
+    (anywhere && flags & REJECT == 0 && name != "lo").then_some(name.to_owned())
 }
 
 fn lower(tree: &Tree<'_>, name: &str) -> Vec<String> {

@@ -32,7 +32,7 @@ pub struct Picture {
     pub cpus: Vec<Cpu>,
     pub nodes: Vec<Node>,
     pub functions: Vec<Function>,
-    /// Interfaces that lead to whoever manages this machine: those of the default routes, and what these are built on.
+    /// Interfaces that may lead to whoever manages this machine: those of the default routes, and what these are built on.
     pub management: Vec<String>,
     /// The kernel has put devices behind an IOMMU.
     pub iommu: bool,
@@ -45,6 +45,8 @@ pub struct Picture {
     pub processes: Vec<String>,
     /// The kernel's arguments are GRUB's, as Debian sets it up.
     pub grub: bool,
+    /// systemd-networkd is there, and would ask DHCP for an address on any interface.
+    pub networkd: bool,
     /// What stands in the files of `OWN_FILES` that are there.
     pub own_files: BTreeMap<String, String>,
 }
@@ -175,7 +177,9 @@ pub const GRUB_FILE: &str = "/etc/default/grub.d/90-tandem.cfg";
 pub const MODULES_FILE: &str = "/etc/modules-load.d/tandem.conf";
 pub const MODULE_OPTIONS_FILE: &str = "/etc/modprobe.d/tandem.conf";
 pub const UNIT_FILE: &str = "/etc/systemd/system/tandem.service.d/90-tune.conf";
-pub const OWN_FILES: [&str; 4] = [GRUB_FILE, MODULES_FILE, MODULE_OPTIONS_FILE, UNIT_FILE];
+/// Sorts before what netplan and the distribution bring.
+pub const NETWORK_FILE: &str = "/etc/systemd/network/05-tandem.network";
+pub const OWN_FILES: [&str; 5] = [GRUB_FILE, MODULES_FILE, MODULE_OPTIONS_FILE, UNIT_FILE, NETWORK_FILE];
 
 /// Modules that bind a function to user space.
 pub const WANTED_MODULES: [&str; 3] = ["vfio-pci", "igb_uio", "uio_pci_generic"];

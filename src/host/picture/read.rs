@@ -79,6 +79,7 @@ impl Picture {
             memory_types: tree.text("sys/kernel/debug/x86/pat_memtype_list").map(|text| memory_types(&text)),
             processes: processes(&tree),
             grub: tree.exists("etc/default/grub"),
+            networkd: tree.exists("etc/systemd/network"),
             own_files: OWN_FILES
                 .iter()
                 .filter_map(|path| Some(((*path).to_owned(), tree.text(path.trim_start_matches('/'))?)))

@@ -83,8 +83,8 @@ pub(super) fn seat(
     let online = picture.online();
     let usable = wish.allowed.as_ref().map_or_else(|| online.clone(), |allowed| online.common(allowed));
     let cores = cores(picture, node, &usable);
-    // Another node's CPUs do for everything else, unless the kernel booted on this one.
-    let elsewhere = online.iter().any(|cpu| picture.node_of(cpu) != Some(node));
+    // Other CPUs than these do for everything else, unless the kernel booted on one of these.
+    let elsewhere = !online.less(&cores.iter().flatten().copied().collect()).is_empty();
     let boots_here = cores.first().is_some_and(|core| core.contains(&BOOT_CPU));
     let Some(kept) = keep(&cores, boots_here || !elsewhere) else {
         troubles.grave(

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::host::{
-    picture::{GRUB_FILE, MODULE_OPTIONS_FILE, MODULES_FILE, Picture, UNIT_FILE},
+    picture::{GRUB_FILE, MODULE_OPTIONS_FILE, MODULES_FILE, NETWORK_FILE, Picture, UNIT_FILE},
     plan::{Plan, ports::Driver},
 };
 
@@ -245,6 +245,26 @@ fn files(picture: &Picture, plan: &Plan, changes: &mut Vec<Change>) {
         if let Some(change) = changes.last_mut().filter(|change| change.key == GRUB_FILE) {
             change.after_restart = true;
         }
+    }
+    if picture.networkd {
+        let bound = plan.ports.iter().filter(|port| port.driver.name().is_some());
+        let paths: Vec<String> = bound.map(|port| format!("Path=pci-{}\n", port.address)).collect();
+        let text = if paths.is_empty() {
+            String::new()
+        } else {
+            format!(
+                "# Written by `tandem tune apply`; `tandem tune undo` takes it away.\n[Match]\n{}\n[Link]\nUnmanaged=yes\n",
+                paths.concat()
+            )
+        };
+        file(
+            picture,
+            NETWORK_FILE,
+            &text,
+            "systemd-networkd leaves the ports alone, after the next start",
+            &[],
+            changes,
+        );
     }
     let text = format!(
         "# Written by `tandem tune apply`; `tandem tune undo` takes it away.\n\
