@@ -232,8 +232,8 @@ impl Picture {
 
     /// The value of the kernel's argument `name=value`; the last one holds, as for the kernel.
     pub fn argument(&self, name: &str) -> Option<&str> {
-        let values = self.kernel.arguments.iter().filter_map(|argument| argument.split_once('='));
-        values.filter(|(key, _)| *key == name).map(|(_, value)| value).last()
+        let mut values = self.kernel.arguments.iter().filter_map(|argument| argument.split_once('='));
+        values.rfind(|(key, _)| *key == name).map(|(_, value)| value)
     }
 
     /// How many threads of one core are online, at most.
