@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+/// A file of `/sys`, `/proc` or `/etc` that is looked at when the machine is; what is behind that is not read.
+pub const HOST_FILE_BYTES: u64 = 4 << 20;
 /// Packets taken from a queue at once; the TSC is read once for each such burst.
 pub const BURST: usize = 32;
 /// Workers in one appliance.

@@ -147,13 +147,14 @@ pub const KEYS: &[Key] = &[
 
     key("dpdk", Kind::Table, "defaults", "DPDK's environment"),
     key("dpdk.hugepages", Kind::Boolean, "true", "false runs on ordinary memory: for laboratories and tests"),
-    key("dpdk.memory_mb", Kind::Integer { min: 64, max: 1_048_576 }, "1024", "MiB for pools and tables; with hugepages, per NUMA node in use"),
-    key("dpdk.mbufs", Kind::Integer { min: 1_024, max: 16_777_215 }, "65535", "packet buffers per pool; the rings of a port must fit"),
+    key("dpdk.memory_mb", Kind::Integer { min: 64, max: 1_048_576 }, "as many as it takes, 1024 or more", "MiB for pools and tables; with hugepages, per NUMA node in use"),
+    key("dpdk.mbufs", Kind::Integer { min: 1_024, max: 16_777_215 }, "as many as it takes, 65535 or more", "packet buffers per pool; the rings of a port must fit"),
     key("dpdk.eal_args", Kind::List { of: &TEXT, min: 0, max: 64 }, "[]", "arguments handed to DPDK's EAL as they are"),
 
     key("cores", Kind::Table, "defaults", "which CPU does what"),
-    key("cores.workers", Kind::List { of: &Kind::Integer { min: 0, max: 1_023 }, min: 1, max: MAX_WORKERS }, "[1]", "CPUs that poll, one worker each"),
-    key("cores.slow", Kind::Integer { min: 0, max: 1_023 }, "0", "CPU of the slow path: signalling, exception device, control"),
+    key("cores.workers", Kind::List { of: &Kind::Integer { min: 0, max: 1_023 }, min: 1, max: MAX_WORKERS }, "those of `tandem tune plan`", "CPUs that poll, one worker each"),
+    key("cores.slow", Kind::Integer { min: 0, max: 1_023 }, "0; without workers that of `tandem tune plan`", "CPU of the slow path: signalling, exception device, control"),
+    key("cores.pair", Kind::Integer { min: 0, max: 1_023 }, "that of the slow path; without workers that of `tandem tune plan`", "CPU of the pair's heartbeat and lease"),
     key("cores.poll", Kind::OneOf(&["busy", "adaptive"]), "\"busy\"", "busy never sleeps; adaptive sleeps briefly when idle, for shared cores"),
 
     required("port", Kind::Tables { min: 1, max: MAX_PORTS }, "one `[[port]]` per DPDK port"),

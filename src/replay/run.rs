@@ -261,11 +261,11 @@ fn configuration(options: &Options, parts: &Parts, packets: u64, table_bytes: u6
     let mbufs = packets as u32 + 10_000 * (options.cpus.len() as u32 + 1);
     config_for(
         format!("net_pcap0,{},infinite_rx=1", files.join(",")),
-        Cores { workers: options.cpus.clone(), slow: options.main_cpu, poll: Poll::Busy },
+        Cores { workers: options.cpus.clone(), slow: Some(options.main_cpu), pair: None, poll: Poll::Busy },
         Dpdk {
             hugepages: options.hugepages,
-            memory_mb: ((u64::from(mbufs) * BUFFER_BYTES + table_bytes) >> 20) as u32 + 64,
-            mbufs,
+            memory_mb: Some(((u64::from(mbufs) * BUFFER_BYTES + table_bytes) >> 20) as u32 + 64),
+            mbufs: Some(mbufs),
             eal_args: Vec::new(),
         },
     )

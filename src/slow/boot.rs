@@ -27,6 +27,7 @@ use super::{
     resolver::Resolver,
     round::{Round, Sources, TOKEN_ADMIN, TOKEN_EXCEPTION, TOKEN_NETLINK, TOKEN_RESOLVER, TOKEN_SIGNALS, TOKEN_SIP},
     sockets::{Sockets, trunk_peers},
+    supervisor::Supervisor,
 };
 use crate::{
     base::{
@@ -50,6 +51,7 @@ use crate::{
         replica::{self, Replica},
         replicate::Role,
     },
+    host::{self, plan::memory::flow_entries},
     io::{
         PacketIo,
         dpdk::{self, DpdkIo, Launcher, Opened, Running},
@@ -62,8 +64,9 @@ use crate::{
 };
 
 /// Runs the appliance until it is told to end and its calls have ended.
-pub fn run(config: Config) -> anyhow::Result<()> {
+pub fn run(mut config: Config) -> anyhow::Result<()> {
     let clock = Monotonic::start();
+    host::settle(&mut config)?;
     let config = Arc::new(config);
     let health = Arc::new(Health::new(clock));
     let registry = Arc::new(Registry::new());
@@ -127,9 +130,12 @@ pub fn run(config: Config) -> anyhow::Result<()> {
         }
     };
     health.started();
+    let supervisor = Supervisor::from_environment();
+    supervisor.ready();
     tracing::info!(node = config.node.name, workers = running.len(), "tandem answers");
 
-    let sources = Sources { poll, signals, admin, sockets, exceptions, slow_io, neighbours, kernel, resolver };
+    let sources =
+        Sources { poll, signals, admin, sockets, exceptions, slow_io, neighbours, kernel, resolver, supervisor };
     let files = PortFiles { facts: ports, counters, devices };
     let mut round = Round::new(config, clock, sources, engine, endpoint, files, cdr, health, calls, slow_meters, pair);
     round.run();
@@ -206,6 +212,7 @@ fn open_pair(
         clock,
         ticks: Box::new(move || device.ticks()),
         ticks_per_second: launcher.ticks_per_second(),
+        cpu: config.cores.pair,
     })?;
     let commit = Duration::from_millis(ha.commit_ms.into());
     Ok((thread, Pair::new(link, replica, addresses, commit, config.cores.workers.len())))
@@ -224,9 +231,7 @@ fn open_resolver(config: &Config, poll: &Poll) -> anyhow::Result<Option<Resolver
 fn flow_table(config: &Config, launcher: &Launcher) -> anyhow::Result<Arc<FlowTable>> {
     let media: Vec<_> = config.addresses.iter().map(|a| a.local).collect();
     let range = config.media.ports;
-    // Four flows a session; an eighth more, because a version that is replaced waits a burst before it is spare.
-    let flows = config.media.max_sessions as usize * 4;
-    let sizes = FlowTable::sizes(&media, range.low, range.high, flows + flows / 8 + 1_024);
+    let sizes = FlowTable::sizes(&media, range.low, range.high, flow_entries(config.media.max_sessions));
     let memory = sizes.try_map(|name, words| launcher.zone(name, words))?;
     debug_assert!(MAX_NEXT_HOPS <= usize::from(u16::MAX));
     Ok(FlowTable::on(&media, range.low, range.high, config.cores.workers.len(), memory))

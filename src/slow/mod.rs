@@ -10,6 +10,8 @@
 //! - `lateness`: how long what waits for this thread has waited.
 //! - `resolver`: the DNS, on a thread of its own.
 //! - `meters`: what the metrics thread reads.
+//! - `supervisor`: what systemd is told.
+//! - `watch`: workers that stall.
 //!
 //! Workers never wait for this thread, and it never waits for anything but its poll, a millisecond at most: the rings
 //! from the workers are polled, because a worker makes no system call and so cannot wake anybody.
@@ -31,6 +33,8 @@ pub mod resolver;
 #[cfg(feature = "dpdk")]
 mod round;
 pub mod sockets;
+pub mod supervisor;
+pub mod watch;
 
 #[cfg(feature = "dpdk")]
 pub use boot::run;

@@ -21,11 +21,14 @@ use super::{
     pair::Pair,
     resolver::Resolver,
     sockets::{Received, Sockets},
+    supervisor::Supervisor,
+    watch::{Change, Watch},
 };
 use crate::{
     base::{Time, clock::Monotonic},
     config::Config,
     control::engine::{ControlEvent, Engine},
+    flow::counters::LoopCounter,
     io::{
         SlowIo,
         dpdk::DpdkSlowIo,
@@ -82,6 +85,7 @@ pub struct Sources {
     pub kernel: NetlinkKernel,
     /// None: no destination is a name.
     pub resolver: Option<Resolver>,
+    pub supervisor: Supervisor,
 }
 
 /// Figures of the exception devices.
@@ -123,6 +127,7 @@ pub struct Round {
     pub(super) pair: Option<Pair>,
     /// Records that the disk does not have yet, by their lines.
     unwritten: VecDeque<(u64, CallId)>,
+    watch: Watch,
 }
 
 impl Round {
@@ -142,6 +147,7 @@ impl Round {
     ) -> Self {
         let frame = vec![0; sources.exceptions.iter().map(Exception::frame_bytes).max().unwrap_or(2048)];
         let now = clock.now();
+        let watch = Watch::new(files.counters.len(), now);
         Round {
             config,
             clock,
@@ -167,6 +173,7 @@ impl Round {
             trunks: Arc::default(),
             pair,
             unwritten: VecDeque::new(),
+            watch,
         }
     }
 
@@ -349,6 +356,7 @@ impl Round {
                 self.endpoint.drain(now, now, &mut self.engine);
                 self.end_at = Some(now + LAST_WORDS);
             } else {
+                self.sources.supervisor.stopping();
                 self.begin_drain(now);
             }
         }
@@ -391,8 +399,27 @@ impl Round {
         }
         if now >= self.next_snapshot {
             self.next_snapshot = now + SNAPSHOT;
+            self.watch_workers(now);
             self.meters.publish(self.snapshot());
             self.health.beat(now);
+            self.sources.supervisor.beat(now, self.health.alive().is_ok());
+        }
+    }
+
+    fn watch_workers(&mut self, now: Time) {
+        let turns = self.files.counters.iter().map(|counters| counters.loop_count(LoopCounter::Iterations));
+        for change in self.watch.look(now, turns) {
+            match change {
+                Change::Stalled { worker, since } => {
+                    let ms = since.as_millis();
+                    self.health.object(&format!("worker {worker}"), "it takes no turns");
+                    tracing::error!(worker, ms, "a worker takes no turns: is its core its own? (tandem tune verify)");
+                }
+                Change::Recovered { worker, after } => {
+                    self.health.clear(&format!("worker {worker}"));
+                    tracing::warn!(worker, ms = after.as_millis(), "a worker that had stalled goes on");
+                }
+            }
         }
     }
 
@@ -499,6 +526,7 @@ impl Round {
             dialogs,
             cdr_queued: self.cdr.as_ref().map_or(0, CdrWriter::queued),
             cdr: self.cdr.as_ref().map(CdrWriter::counters),
+            worker_stalls: self.watch.stalls.clone(),
         }
     }
 

@@ -61,6 +61,7 @@ impl Bench {
             clock: Monotonic::start(),
             ticks: Box::new(move || start.elapsed().as_nanos() as u64),
             ticks_per_second: 1_000_000_000,
+            cpu: None,
         };
         let (pair, link) = Pair::start(setup).unwrap();
         link.report(Report::Fit(Ok(())));
