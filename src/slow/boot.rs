@@ -12,9 +12,7 @@ use std::{
 };
 
 use anyhow::Context;
-use hmac::{Hmac, KeyInit, Mac};
 use mio::{Interest, Poll, Token, Waker, unix::SourceFd};
-use sha2::Sha256;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook_mio::v1_0::Signals;
 
@@ -48,6 +46,7 @@ use crate::{
     ha::{
         meters::PairMeters,
         pair::{Pair as PairThread, Setup},
+        provider::Provider,
         replica::{self, Replica},
         replicate::Role,
     },
@@ -123,7 +122,7 @@ pub fn run(mut config: Config) -> anyhow::Result<()> {
         None => (None, None),
         Some(ha) => {
             let places = places(&config, &ports, &exceptions);
-            let (thread, pair) = open_pair(&config, ha, clock, &launcher, places, &floating)?;
+            let (thread, pair) = open_pair(&config, ha, clock, &launcher, &ports, places, &floating)?;
             registry.add(Arc::new(PairMeters(pair.link().shared())));
             engine.follow(clock.now());
             (Some(thread), Some(pair))
@@ -179,10 +178,20 @@ fn places(config: &Config, ports: &[dpdk::PortFacts], exceptions: &[Exception]) 
     moves(config).filter_map(place).collect()
 }
 
-/// The replication's own, of the key that the pair has: what leaks of one use says nothing of another.
-fn replication_key(pair_key: &[u8]) -> [u8; 32] {
-    let mac = Hmac::<Sha256>::new_from_slice(pair_key).unwrap_or_else(|_| Hmac::<Sha256>::new(&Default::default()));
-    mac.chain_update(b"tandem replication").finalize().into_bytes().into()
+/// What moves the addresses; None: taking over is all, and the slow path tells the network.
+#[cfg(feature = "ec2")]
+fn provider(config: &Config, ha: &Ha, ports: &[dpdk::PortFacts]) -> anyhow::Result<Option<Box<dyn Provider>>> {
+    use crate::ha::provider::ec2;
+    let Some(keys) = ha.ec2.as_ref().filter(|_| ha.provider == HaProvider::Ec2) else { return Ok(None) };
+    let mac = |name: &str| ports.iter().find(|port| port.name == name).map(|port| port.mac);
+    let settings = ec2::Settings::of(keys, config, mac)?;
+    Ok(Some(Box::new(ec2::Ec2::new(settings).context("the EC2 provider cannot start")?)))
+}
+
+/// A configuration that asks for more is refused before this.
+#[cfg(not(feature = "ec2"))]
+fn provider(_: &Config, _: &Ha, _: &[dpdk::PortFacts]) -> anyhow::Result<Option<Box<dyn Provider>>> {
+    Ok(None)
 }
 
 fn open_pair(
@@ -190,24 +199,18 @@ fn open_pair(
     ha: &Ha,
     clock: Monotonic,
     launcher: &Launcher,
+    ports: &[dpdk::PortFacts],
     places: Vec<Place>,
     floating: &Floating,
 ) -> anyhow::Result<(PairThread, Pair)> {
     let addresses = FloatingAddresses::new(places, ha.provider == HaProvider::Garp)?;
-    let settings = replica::Settings {
-        node: config.node.name.clone(),
-        peer_node: ha.peer.clone(),
-        local: ha.replication.local,
-        peer: ha.replication.peer,
-        key: replication_key(ha.key.expose()),
-    };
-    let mut replica = Replica::start(settings, clock, None)?;
+    let mut replica = Replica::start(replica::Settings::new(&config.node.name, ha), clock, None)?;
     replica.be(Role::Standby);
     let device = *launcher;
     let (thread, link) = PairThread::start(Setup {
         ha,
         node: &config.node.name,
-        provider: None,
+        provider: provider(config, ha, ports)?,
         lease: floating.lease.clone(),
         clock,
         ticks: Box::new(move || device.ticks()),
