@@ -290,7 +290,7 @@ impl Hands for Machine {
         let mounts = fs::read_to_string(self.root.join("proc/mounts")).unwrap_or_default();
         match program {
             "mount" => {
-                let [_, kind, _, options, _, folder] = &arguments[..] else { panic!("{words}") };
+                let [_, kind, _, options, _, folder] = arguments else { panic!("{words}") };
                 // The kernel writes pages of 1 GiB as 1024M.
                 self.put("proc/mounts", &format!("{mounts}{kind} {folder} {kind} rw,relatime,{options} 0 0"));
             }

@@ -229,10 +229,11 @@ fn how_many(
         Some(_) => wanted,
         None => Some(wanted.next_power_of_two()).filter(|even| *even <= room).unwrap_or(wanted),
     };
-    let sized = match wish.load {
-        Load::Any if wish.workers.is_some() || instance(picture).is_none() => reason,
-        _ if wish.workers.is_some() => reason,
-        _ => format!("{reason}, for which {} of {QUEUE_PACKETS_PER_S} packets/s do", count(wanted, "queue")),
+    let by_rate = wish.workers.is_none() && (wish.load != Load::Any || instance(picture).is_some());
+    let sized = if by_rate {
+        format!("{reason}, for which {} of {QUEUE_PACKETS_PER_S} packets/s do", count(wanted, "queue"))
+    } else {
+        reason
     };
     let dealt = if RSS_ENTRIES.is_multiple_of(workers) {
         format!("the {RSS_ENTRIES} entries of the port's table are shared evenly")
