@@ -2,6 +2,7 @@
 
 mod account;
 mod dialplan;
+mod ha;
 mod tls;
 
 use std::path::Path;

@@ -127,7 +127,13 @@ impl Pair {
             ticks_per_second,
             order,
             reports,
-            slow: SlowPath { beats: beats.clone(), seen: 0, at: now, fit: Err("tandem is starting".into()) },
+            slow: SlowPath {
+                beats: beats.clone(),
+                seen: 0,
+                at: now,
+                looked: now,
+                fit: Err("tandem is starting".into()),
+            },
             shared: shared.clone(),
             names: Names { node: node.to_owned(), peer: ha.peer.clone(), provider: name.to_owned() },
             peer_synced: false,
@@ -171,13 +177,17 @@ struct SlowPath {
     beats: Arc<AtomicU64>,
     seen: u64,
     at: Time,
+    looked: Time,
     fit: Result<(), String>,
 }
 
 impl SlowPath {
     fn look(&mut self, now: Time) -> Result<(), String> {
         let beats = self.beats.load(Ordering::Relaxed);
-        if beats != self.seen {
+        // Where the whole process slept, the slow path is not to blame.
+        let slept = now.since(self.looked) > SLOW_SILENCE / 4;
+        self.looked = now;
+        if beats != self.seen || slept {
             (self.seen, self.at) = (beats, now);
         }
         if now.since(self.at) > SLOW_SILENCE {
