@@ -21,6 +21,7 @@ pub mod run;
 pub mod status;
 pub mod table;
 pub mod trunks;
+pub mod tune;
 pub mod version;
 
 use std::{
@@ -85,6 +86,7 @@ pub enum Command {
     Replay(replay::Replay),
     Route(route::Route),
     Status(status::Status),
+    Tune(tune::Tune),
     Completions(completions::Completions),
     Man(man::Man),
     Version(version::Version),
@@ -154,6 +156,7 @@ pub fn execute(arguments: &Arguments) -> Result<ExitCode, CliError> {
         Command::Replay(replay) => replay.execute(json)?,
         Command::Route(route) => route.execute(json)?,
         Command::Status(status) => status.execute(&client, json)?,
+        Command::Tune(tune) => tune.execute(json)?,
         Command::Completions(completions) => completions.execute(),
         Command::Man(man) => man.execute()?,
         Command::Version(version) => version.execute(json)?,

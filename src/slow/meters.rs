@@ -56,6 +56,7 @@ pub struct Snapshot {
     pub dialogs: usize,
     pub cdr_queued: usize,
     pub cdr: Option<Arc<CdrCounters>>,
+    pub worker_stalls: Vec<u64>,
 }
 
 #[derive(Debug)]
@@ -155,6 +156,9 @@ impl Source for SlowMeters {
             ("spare_flow_entries", s.spare_entries),
         ] {
             sink.gauge(&f::QUEUE_DEPTH, &[("queue", queue)], depth as f64);
+        }
+        for (worker, count) in s.worker_stalls.iter().enumerate() {
+            sink.count(&f::WORKER_STALLS, &[("worker", &worker.to_string())], *count);
         }
         if let Some(cdr) = &s.cdr {
             for (result, count) in [("written", cdr.written()), ("dropped", cdr.dropped()), ("failed", cdr.failed())] {

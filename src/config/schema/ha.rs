@@ -4,6 +4,8 @@ use std::{fmt, net::SocketAddr, path::PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+use super::ha_ec2::HaEc2;
+
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Ha {
@@ -34,6 +36,9 @@ pub struct Ha {
     pub state: PathBuf,
     #[serde(default)]
     pub provider: HaProvider,
+    /// With `provider = "ec2"`: how it moves each of them.
+    #[serde(default)]
+    pub ec2: Option<HaEc2>,
     /// The TCP connection over which calls are copied.
     pub replication: HaLink,
     /// Where heartbeats go, over UDP.

@@ -5,6 +5,7 @@ mod account;
 mod calls;
 mod dialplan;
 mod ha;
+mod ha_ec2;
 mod machine;
 mod network;
 mod protection;
@@ -30,6 +31,7 @@ pub fn check(document: &Document<'_>, config: &Config, host: &Host, holes: &Hole
     tls::check(&mut checker);
     dialplan::check(&mut checker);
     ha::check(&mut checker);
+    ha_ec2::check(&mut checker);
     checker.problems
 }
 

@@ -34,6 +34,7 @@ use crate::{
     base::{Time, clock::Monotonic},
     config::Ha,
     flow::lease::Lease,
+    host::cpus::pin,
 };
 
 const WAKER: usize = 1_000;
@@ -69,6 +70,8 @@ pub struct Setup<'a> {
     /// The device's clock, which workers hold against the lease.
     pub ticks: Box<dyn Fn() -> u64 + Send>,
     pub ticks_per_second: u64,
+    /// Where the thread runs; None: where the one that starts it does.
+    pub cpu: Option<u16>,
 }
 
 /// The running thread. Dropping it ends the lease and the thread: the peer then finds this host silent.
@@ -84,7 +87,7 @@ impl Pair {
     pub fn start(setup: Setup<'_>) -> Result<(Pair, Link), PairError> {
         let poll = Poll::new().map_err(PairError::Start)?;
         let waker = Arc::new(Waker::new(poll.registry(), Token(WAKER)).map_err(PairError::Start)?);
-        let Setup { ha, node, provider, lease, clock, ticks, ticks_per_second } = setup;
+        let Setup { ha, node, provider, lease, clock, ticks, ticks_per_second, cpu } = setup;
         let mut paths = Vec::with_capacity(ha.paths.len());
         for (at, link) in ha.paths.iter().enumerate() {
             let opened = Path::open(*link, poll.registry(), Token(at));
@@ -142,8 +145,15 @@ impl Pair {
             next_snapshot: now,
         };
         runner.publish(now);
-        let thread =
-            thread::Builder::new().name("pair".into()).spawn(move || runner.run()).map_err(PairError::Start)?;
+        let run = move || {
+            if let Some(cpu) = cpu
+                && let Err(e) = pin(cpu)
+            {
+                tracing::warn!(cpu, "the pair thread is not on its CPU: {e}");
+            }
+            runner.run();
+        };
+        let thread = thread::Builder::new().name("pair".into()).spawn(run).map_err(PairError::Start)?;
         let link = Link { orders, reports: report, waker: waker.clone(), beats, shared };
         Ok((Pair { stop, waker, thread: Some(thread) }, link))
     }
@@ -313,7 +323,14 @@ impl Runner {
                         path.send(at, &heartbeat, &self.key);
                     }
                 }
-                Output::Lease(until) => self.lease.extend(ticks.saturating_add(self.in_ticks(until.since(now)))),
+                Output::Lease { until, by } => {
+                    let left = self.clock.now();
+                    if left < by {
+                        self.lease.extend(ticks.saturating_add(self.in_ticks(until.since(now))));
+                    } else {
+                        self.machine.late(left);
+                    }
+                }
                 Output::EndLease => self.lease.end(),
                 Output::Persist(generation) => {
                     if !self.disk.write(generation.clone()) {

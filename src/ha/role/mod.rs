@@ -2,8 +2,9 @@
 //! and what its operator wants, and says what to send, whether the workers may transmit and what the slow path is to do.
 //!
 //! What always holds, whatever is lost, late or asleep:
-//! - A host transmits only while its lease holds, and the lease is counted from a moment before the heartbeat left that its
-//!   peer counts its silence from. `detection` is longer than `lease`: who is silent because it sleeps has stopped first.
+//! - A host transmits only while its lease holds. A heartbeat extends it, to a lease after a moment before it left, and only
+//!   if it left before a lease had passed since the one before. `detection` is longer than `lease`: who is silent because it
+//!   sleeps, before, after or between the two, has stopped before its peer takes over.
 //! - A host that finds its lease run out transmits nothing before it knows that nobody has taken over.
 //! - It becomes active for one of three reasons, which must hold at that moment: its peer has been silent for a whole
 //!   detection time in which this host was awake; its peer lets it (`grant`); or both are passive, have heard each other
@@ -39,7 +40,7 @@ pub const START_PATIENCE: Duration = Duration::from_secs(1);
 /// How long a granted peer, or a slow path that is to get ready, may take, the provider's time aside.
 pub const HANDOVER_PATIENCE: Duration = Duration::from_secs(2);
 /// How long a claim that the provider took may be confirmed in vain; the EC2 API tells late of what it did.
-pub const CONFIRM_PATIENCE: Duration = Duration::from_secs(2);
+pub const CONFIRM_PATIENCE: Duration = Duration::from_secs(5);
 /// From one look at the addresses to the next, while a claim waits for them.
 pub const CONFIRM_SOON: Duration = Duration::from_millis(100);
 /// The same, on an active host that does not hear its peer.
@@ -208,8 +209,12 @@ pub enum Answer {
 pub enum Output {
     /// A heartbeat on every path, at once.
     Send(Advert),
-    /// Workers may transmit until then.
-    Lease(Time),
+    /// Workers may transmit until then, if the heartbeat before it has left before `by`: else `late` is to be said instead. A
+    /// peer that did not get it in time counts its silence from the one before.
+    Lease {
+        until: Time,
+        by: Time,
+    },
     EndLease,
     /// Onto the disk; answered by `persisted`.
     Persist(Generation),

@@ -68,6 +68,7 @@ families! {
     OFF_OWNER_PACKETS = Counter "tandem_off_owner_packets_total" ["worker"] "Packets forwarded by a worker that does not own the flow's state line.";
     TRANSCODED_PACKETS = Counter "tandem_transcoded_packets_total" ["worker"] "RTP packets converted between codecs.";
     WORKER_CYCLES = Counter "tandem_worker_cycles_total" ["worker", "state"] "TSC cycles spent busy (bursts with packets) and idle.";
+    WORKER_STALLS = Counter "tandem_worker_stalls_total" ["worker"] "Times that a worker took no turn for half a second or more.";
     TSC_HERTZ = Gauge "tandem_tsc_hertz" [] "TSC cycles per second.";
 
     // Memory and queues.

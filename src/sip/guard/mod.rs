@@ -20,9 +20,9 @@ use std::{
 
 use ipnet::IpNet;
 
-pub use self::bans::{Ban, Offence};
+pub use self::bans::{Ban, Bans, Offence};
 use self::{
-    bans::{Bans, Terms},
+    bans::Terms,
     meter::{Bucket, Meter, Rate},
     networks::Networks,
     scanner::Scanners,
@@ -255,12 +255,12 @@ impl Guard {
     }
 
     /// What a standby, or the next process, has to know.
-    pub fn save(&self) -> Vec<(IpNet, Ban)> {
-        self.bans.save()
+    pub fn book(&self) -> &Bans {
+        &self.bans
     }
 
-    pub fn restore(&mut self, saved: Vec<(IpNet, Ban)>) {
-        self.bans.restore(saved);
+    pub fn book_mut(&mut self) -> &mut Bans {
+        &mut self.bans
     }
 }
 

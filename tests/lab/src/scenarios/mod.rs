@@ -13,6 +13,7 @@ mod kamailio;
 mod nat;
 mod network;
 mod offers;
+pub mod pair;
 mod ramp;
 mod scan;
 mod softphones;
