@@ -115,10 +115,9 @@ fn paths_lead_to_the_other_host() {
     assert_eq!(
         said(&pair(&key, "", replication, paths), &[FLOATS]),
         [
-            format!(
-                "error: ha.replication.local: found 198.18.0.10, which floats as [[address]] \"v4\"; \
-                     allowed: an address that stays with its host"
-            ),
+            "error: ha.replication.local: found 198.18.0.10, which floats as [[address]] \"v4\"; \
+             allowed: an address that stays with its host"
+                .to_owned(),
             format!("error: ha.replication.peer: found 198.18.0.11:0; allowed: {other}"),
             format!("error: ha.path[1].local: found 127.0.0.1:5091; allowed: {other}"),
             "error: ha.path[1].peer: found [2001:db8::2]:5091; allowed: an address of the family of 127.0.0.1:5091"

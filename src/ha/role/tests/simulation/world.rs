@@ -104,6 +104,9 @@ impl Tally {
     }
 }
 
+/// What a host's machine is told when its pair thread wakes.
+type Mail = Box<dyn FnOnce(&mut Machine, Time)>;
+
 struct Node {
     up: bool,
     /// Of the process; what was begun for an earlier one comes to nothing.
@@ -119,7 +122,7 @@ struct Node {
     lease_until: Time,
     disk: u64,
     inbox: VecDeque<Delivery>,
-    mail: VecDeque<Box<dyn FnOnce(&mut Machine, Time)>>,
+    mail: VecDeque<Mail>,
     /// As its workers and its slow path know it.
     role: Role,
     turn: u64,
