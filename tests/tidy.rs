@@ -12,7 +12,7 @@ const STRANGERS: &[(&str, &str)] = &[("fast", "control"), ("control", "fast")];
 
 /// Rooms, and parts of rooms, that take bytes and the time as arguments and return decisions.
 const PURE: &[&str] =
-    &["wire", "codec", "media", "flow", "sip", "ha/generation", "ha/heartbeat", "ha/role", "ha/replicate"];
+    &["wire", "codec", "media", "flow", "sip", "ng", "ha/generation", "ha/heartbeat", "ha/role", "ha/replicate"];
 
 /// What I/O, threads and clocks are called. `std::net`'s addresses are values; its sockets are not.
 const IO: &[&str] = &[

@@ -35,6 +35,7 @@ pub use reliable::ReliableProvisionals;
 pub use session_timer::{SessionTimer, SessionTimerMode};
 
 mod auth;
+mod ng;
 mod overload;
 mod register;
 mod tls;
@@ -43,6 +44,7 @@ mod transport;
 mod trunk;
 
 pub use auth::{Secret, TrunkAuth};
+pub use ng::{Ng, NgInterface};
 pub use overload::Overload;
 pub use register::TrunkRegister;
 pub use tls::{Tls, TlsVersion, TrunkTls};
@@ -71,6 +73,9 @@ pub struct Config {
     pub trunks: Vec<Trunk>,
     #[serde(default, rename = "route")]
     pub routes: Vec<Route>,
+    /// Absent: the protocol is not spoken.
+    #[serde(default)]
+    pub ng: Option<Ng>,
     #[serde(default)]
     pub cdr: Cdr,
     #[serde(default)]

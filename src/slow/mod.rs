@@ -3,6 +3,7 @@
 //! - `boot`: opens everything in order, runs the loop, takes everything down again.
 //! - `round`: the loop: wait, take what is ready, run what is due, send what came out.
 //! - `sockets`: SIP over UDP and TCP.
+//! - `ng`: the rtpengine control protocol over UDP and TCP.
 //! - `kernel`: next hops from the kernel's routes and neighbours.
 //! - `answers`: what the admin socket is told.
 //! - `lateness`: how long what waits for this thread has waited.
@@ -21,6 +22,7 @@ mod kernel;
 pub mod lateness;
 #[cfg(feature = "dpdk")]
 mod meters;
+pub mod ng;
 pub mod resolver;
 #[cfg(feature = "dpdk")]
 mod round;

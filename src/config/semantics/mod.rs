@@ -6,6 +6,7 @@ mod calls;
 mod dialplan;
 mod machine;
 mod network;
+mod ng;
 mod protection;
 mod tls;
 mod trunks;
@@ -28,6 +29,7 @@ pub fn check(document: &Document<'_>, config: &Config, host: &Host, holes: &Hole
     protection::check(&mut checker);
     tls::check(&mut checker);
     dialplan::check(&mut checker);
+    ng::check(&mut checker);
     checker.problems
 }
 

@@ -20,11 +20,13 @@ use std::{
 
 use ipnet::IpNet;
 
-pub use self::bans::{Ban, Offence};
+pub use self::{
+    bans::{Ban, Offence},
+    networks::Networks,
+};
 use self::{
     bans::{Bans, Terms},
     meter::{Bucket, Meter, Rate},
-    networks::Networks,
     scanner::Scanners,
 };
 use crate::{
