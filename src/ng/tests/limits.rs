@@ -76,13 +76,13 @@ fn a_delete_may_take_effect_later_and_an_offer_takes_it_back() {
 fn drained_it_takes_no_new_call_and_ends_the_others_in_time() {
     let mut rig = rig();
     rig.call(t(1));
-    rig.ng.drain(t(100));
+    rig.ng.drain(t(50));
     let new = numbered(offer("f", "", sdp("192.0.2.1:4000", "0")), 7);
     assert_eq!(rig.fails(t(2), &new), "no new calls are taken: this node is drained");
     rig.told(t(3), &offer("f", "t", sdp("192.0.2.1:4000", "0 101")));
-    rig.tick(t(99));
+    rig.tick(t(49));
     assert!(!rig.ng.is_drained());
-    rig.tick(t(100));
+    rig.tick(t(50));
     assert!(rig.ng.is_drained());
 }
 

@@ -127,8 +127,15 @@ fn what_is_no_message_ends_its_connection_and_no_other() {
     assert!(rig.until(|sockets| sockets.connections() == 1));
     good.write_all(b"1 d7:command4:pinge").unwrap();
     assert!(rig.until(|sockets| sockets.machine.counters.commands.contains_key("ping")));
-    let more: Vec<TcpStream> = (0..NG_CONNECTIONS + 5).map(|_| TcpStream::connect(rig.tcp).unwrap()).collect();
-    rig.until(|_| false);
-    assert_eq!(rig.sockets.connections(), NG_CONNECTIONS);
-    drop(more);
+    let more: Vec<TcpStream> = (2..=NG_CONNECTIONS)
+        .map(|count| {
+            let stream = TcpStream::connect(rig.tcp).unwrap();
+            assert!(rig.until(|sockets| sockets.connections() == count));
+            stream
+        })
+        .collect();
+    let mut refused = TcpStream::connect(rig.tcp).unwrap();
+    refused.set_read_timeout(Some(Duration::from_millis(200))).unwrap();
+    rig.until(|sockets| sockets.connections() > NG_CONNECTIONS);
+    assert_eq!((more.len(), refused.read(&mut [0; 1]).unwrap()), (NG_CONNECTIONS - 1, 0), "one too many is closed");
 }
