@@ -13,7 +13,11 @@ use super::{
     value::Dictionary,
 };
 use crate::{
-    base::{Time, ids::Side, limits::NG_FORKS},
+    base::{
+        Time,
+        ids::{SessionId, Side},
+        limits::NG_FORKS,
+    },
     control::{LegMedia, MediaControl, Phase},
     sip::sdp::{
         Sdp,
@@ -83,6 +87,7 @@ impl Ng {
         rewrite(&mut description, &fates, &request.options);
         drop(fates);
         pair.told[offerer.index()].apply(&mut description, request.options.replace);
+        let again = pair.answered && pair.tag(answerer) == Some(to);
         pair.speaks(answerer, to, if answerer == Side::A { 1 } else { NG_FORKS });
         if let Some(label) = request.set_label.as_ref().or(request.label.as_ref()) {
             pair.labels[answerer.index()] = Some(label.clone());
@@ -100,12 +105,21 @@ impl Ng {
                 remember(&mut line.known[answerer.index()], other.formats.iter());
             }
             media.update(now, session.id, offerer, &own);
+            if again && is_unheard(media, session.id, answerer) {
+                // An early answer may have come long before there was anything to hear, and its window may have closed.
+                media.update(now, session.id, answerer, &LegMedia::nowhere());
+            }
             media.update(now, session.id, answerer, &other);
             media.phase(now, session.id, Phase::Confirmed);
         }
         self.put(now, number, Some(at), pair, request, media);
         Ok(rewritten(Sdp(description).write()))
     }
+}
+
+/// Nobody has been let through on this side yet.
+fn is_unheard(media: &dyn MediaControl, id: SessionId, side: Side) -> bool {
+    media.report(id).is_some_and(|report| report.legs[side.index()].rtp.packets == 0)
 }
 
 fn settle(exchange: &Exchange, offer: &OfferedLine, answer: Section, options: &Options) -> Result<Settled, NgError> {

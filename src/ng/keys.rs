@@ -217,7 +217,7 @@ pub const KNOWN: &[Known] = &[
     known(Mux, "require", Done, "as offer; a=rtcp names the RTP port at once"),
     known(Mux, "demux", Done, "accepted from the offerer, not offered to the answerer"),
     known(Mux, "accept", Done, "accepted from the offerer whatever the answerer says"),
-    known(Mux, "reject", Done, "not accepted from the offerer, not offered unless with offer"),
+    known(Mux, "reject", Done, "not accepted from the offerer, whatever the answerer says to it"),
 
     known(Codec, "strip", Done, "taken out of the offer, as if it had never been there"),
     known(Codec, "mask", Done, "not offered, but still taken from the offerer where transcode makes it possible"),

@@ -277,14 +277,14 @@ impl Ng {
         if packets != call.packets {
             (call.packets, call.active) = (packets, now);
         }
-        let silent = now.since(call.active.max(call.signalled)) >= self.settings.silent_timeout;
+        let silent = call.answered() && now.since(call.active.max(call.signalled)) >= self.settings.silent_timeout;
         let unanswered = !call.answered() && now.since(call.signalled) >= self.settings.offer_timeout;
         let deleted = call.delete_at.is_some_and(|at| at <= now) || self.draining.is_some_and(|until| until <= now);
         if !(silent || unanswered || deleted) {
             return self.changed(now, number);
         }
         self.counters.timed_out_offers += u64::from(unanswered && !deleted);
-        self.counters.timed_out_silent += u64::from(silent && !unanswered && !deleted);
+        self.counters.timed_out_silent += u64::from(silent && !deleted);
         self.end(now, number, media);
     }
 

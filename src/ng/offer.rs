@@ -251,7 +251,7 @@ fn prepare(
 /// What is made of a section's codecs.
 fn choose(section: Section, options: &Options, known: &[Format]) -> Result<OfferedLine, NgError> {
     let mux = options.mux;
-    let passed_on = section.leg.rtcp_mux && !mux.demux && !mux.reject;
+    let passed_on = section.leg.rtcp_mux && !mux.demux;
     let mux_offered = mux.offer || mux.require || passed_on;
     if section.opaque {
         return Ok(OfferedLine { section, theirs: Vec::new(), offered: Vec::new(), mux_offered });

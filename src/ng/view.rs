@@ -28,7 +28,8 @@ impl Ng {
     /// All of a call; empty if there is none.
     pub(super) fn view(&self, number: u64, media: &dyn MediaControl) -> Dictionary {
         let Some(call) = self.calls.get(&number) else { return Dictionary::default() };
-        let mut tags = Dictionary::default();
+        // One who has several branches is shown once, with the sections of all.
+        let mut shown: Vec<(&str, Dictionary, Vec<Value>)> = Vec::new();
         let (mut rtp, mut rtcp) = (Sum::default(), Sum::default());
         for pair in &call.pairs {
             for side in Side::BOTH {
@@ -38,9 +39,16 @@ impl Ng {
                     rtp.add(&leg.rtp);
                     rtcp.add(&leg.rtcp);
                 });
-                tags.put(name, participant(pair, side, name, &legs));
+                let lines = pair.lines.iter().zip(&legs).enumerate();
+                let medias = lines.map(|(at, (line, leg))| section(at, line, side, leg.as_ref()).into());
+                match shown.iter_mut().find(|(known, ..)| *known == name) {
+                    Some((.., known)) => known.extend(medias),
+                    None => shown.push((name, participant(pair, side, name), medias.collect())),
+                }
             }
         }
+        let mut tags = Dictionary::default();
+        shown.into_iter().for_each(|(name, head, medias)| tags.put(name, head.with("medias", medias)));
         let mut view = Dictionary::default()
             .with("created", call.created_ms / 1_000)
             .with("last signal", call.signalled_ms / 1_000)
@@ -96,7 +104,7 @@ fn leg(line: &Line, side: Side, media: &dyn MediaControl) -> Option<LegReport> {
     Some(std::mem::take(&mut report.legs[side.index()]))
 }
 
-fn participant(pair: &Pair, side: Side, tag: &str, legs: &[Option<LegReport>]) -> Dictionary {
+fn participant(pair: &Pair, side: Side, tag: &str) -> Dictionary {
     let mut shown = Dictionary::default().with("tag", tag).with("created", pair.created_ms / 1_000);
     if let Some(label) = &pair.labels[side.index()] {
         shown.put("label", label.as_str());
@@ -107,9 +115,7 @@ fn participant(pair: &Pair, side: Side, tag: &str, legs: &[Option<LegReport>]) -
     if let Some(other) = pair.tag(side.other()) {
         shown.put("in dialogue with", other);
     }
-    let lines = pair.lines.iter().zip(legs).enumerate();
-    let medias: Vec<Value> = lines.map(|(at, (line, leg))| section(at, line, side, leg.as_ref()).into()).collect();
-    shown.with("medias", medias)
+    shown
 }
 
 fn section(at: usize, line: &Line, side: Side, leg: Option<&LegReport>) -> Dictionary {

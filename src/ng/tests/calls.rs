@@ -179,3 +179,16 @@ fn answers_that_do_not_fit_change_nothing() {
     assert!(rig.plans(Side::A).is_empty());
     rig.told(t(1), &answer("f", "t", sdp("192.0.2.2:5000", "0")));
 }
+
+#[test]
+fn an_answer_that_comes_again_waits_anew_for_who_was_not_heard_yet() {
+    let mut rig = rig();
+    rig.told(t(1), &offer("f", "", sdp("192.0.2.1:4000", "0")));
+    rig.told(t(1), &answer("f", "t", sdp("192.0.2.2:5000", "0")));
+    assert!(rig.plans(Side::B)[0].candidates, "the window is open after the early answer");
+    (1..20).for_each(|second| (0..60).for_each(|n| rig.tick(t(second) + std::time::Duration::from_millis(n * 16))));
+    assert!(!rig.plans(Side::B)[0].candidates, "media.latching.window_ms has passed");
+    rig.told(t(20), &answer("f", "t", sdp("192.0.2.2:5000", "0")));
+    assert!(rig.plans(Side::B)[0].candidates && !rig.plans(Side::A)[0].candidates, "for the answerer alone");
+    assert_eq!(rig.plans(Side::A)[0].out_destination, addr("192.0.2.2:5000"));
+}

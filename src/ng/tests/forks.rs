@@ -25,6 +25,10 @@ fn branches_have_ports_of_their_own_and_end_apart() {
     let one = rig.told(t(1), &branch(offer("f", "", sdp("192.0.2.1:4000", "0")), "b1"));
     let two = rig.told(t(1), &branch(offer("f", "", sdp("192.0.2.1:4000", "0")), "b2"));
     assert_ne!(port(&one), port(&two));
+    let reply = rig.send(t(1), &command("query", "f", ""));
+    let Some(Value::Dictionary(tags)) = reply.get("tags") else { panic!("no tags") };
+    let Some(Value::Dictionary(f)) = tags.get("f") else { panic!("no f") };
+    assert!(matches!(f.get("medias"), Some(Value::List(medias)) if medias.len() == 2), "one caller, two branches");
     rig.told(t(2), &branch(answer("f", "t2", sdp("192.0.2.3:6000", "0")), "b2"));
     assert_eq!(rig.plans(Side::A)[0].out_source.port(), port(&two));
     rig.send(t(2), &branch(command("delete", "f", ""), "b1"));
