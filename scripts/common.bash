@@ -35,5 +35,9 @@ lab_packages=(
 )
 # … and those that say whether the packet rate fell, and test what the benchmarks compare with: testpmd, callgrind, FFmpeg.
 rate_packages=(dpdk-dev valgrind libavcodec59)
+# … and those that the pair's tests need: an environment for moto, which comes from PyPI (scripts/moto).
+pair_packages=(python3 python3-venv)
+# … and those that look at the image's files.
+image_packages=(packer python3-venv systemd)
 # … and those that the benchmarks need beside them: the incumbent, and the commit that a report names.
 bench_packages=("${rate_packages[@]}" git)

@@ -1,5 +1,5 @@
 //! What the documentation shows is run: each whole configuration of docs/trunks.md is given to `tandem check`. What it
-//! names is looked for: the tests of docs/sip.md. Needs neither DPDK nor root.
+//! names is looked for: the tests of docs/sip.md and docs/ha-ec2.md. Needs neither DPDK nor root.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use std::{
@@ -106,4 +106,18 @@ fn the_tests_that_the_page_on_sip_names_are_there() {
     }
     assert!(looked > 30, "the table was not read");
     assert!(!exists("sip::nowhere", false, &scenarios) && !exists("nowhere", true, &scenarios));
+}
+
+#[test]
+fn the_tests_that_the_page_on_ec2_names_are_all_of_them() {
+    let page = fs::read_to_string(root().join("docs/ha-ec2.md")).unwrap();
+    let (_, table) = page.split_once("## What was shown").unwrap();
+    let rows = table.lines().filter(|line| line.starts_with('|')).skip(2);
+    let mut named: Vec<&str> = rows.flat_map(|row| row.split('`').skip(1).step_by(2)).collect();
+    let source = fs::read_to_string(root().join("tests/ec2_provider.rs")).unwrap();
+    let tests = source.split("#[test]\nfn ").skip(1).filter_map(|rest| rest.split_once('(').map(|(name, _)| name));
+    let mut there: Vec<&str> = tests.collect();
+    named.sort_unstable();
+    there.sort_unstable();
+    assert_eq!(named, there);
 }

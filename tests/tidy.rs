@@ -11,8 +11,22 @@ use std::{
 const STRANGERS: &[(&str, &str)] = &[("fast", "control"), ("control", "fast")];
 
 /// Rooms, and parts of rooms, that take bytes and the time as arguments and return decisions.
-const PURE: &[&str] =
-    &["wire", "codec", "media", "flow", "sip", "ng", "ha/generation", "ha/heartbeat", "ha/role", "ha/replicate"];
+const PURE: &[&str] = &[
+    "wire",
+    "codec",
+    "media",
+    "flow",
+    "sip",
+    "ng",
+    "ha/generation",
+    "ha/heartbeat",
+    "ha/held",
+    "ha/role",
+    "ha/replicate",
+    "host/plan",
+    "host/tune/change",
+    "host/tune/verify",
+];
 
 /// What I/O, threads and clocks are called. `std::net`'s addresses are values; its sockets are not.
 const IO: &[&str] = &[

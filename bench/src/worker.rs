@@ -23,6 +23,7 @@ use tandem::{
         FlowClass, FlowTable, Plan, PtOp, PtRule, Publisher,
         counters::{PortCounter, WorkerCounters},
         event::Events,
+        lease::Floating,
         nexthop::{NextHop, NextHopId},
         plan::Admit,
     },
@@ -116,6 +117,7 @@ impl Rig {
                 kernel,
                 ports: vec![PortFacts { mac, mtu: 1_500, offloads: TxOffloads::default() }],
                 sip_ports: vec![5_060],
+                floating: Floating::none(),
             };
             Worker::new(io.clone(), shared, &Punt::default(), Poll::Busy)
         });

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+/// A file of `/sys`, `/proc` or `/etc` that is looked at when the machine is; what is behind that is not read.
+pub const HOST_FILE_BYTES: u64 = 4 << 20;
 /// Packets taken from a queue at once; the TSC is read once for each such burst.
 pub const BURST: usize = 32;
 /// Workers in one appliance.
@@ -10,6 +12,11 @@ pub const MAX_WORKERS: usize = 32;
 pub const MAX_PORTS: usize = 8;
 /// Media addresses over all ports.
 pub const MAX_MEDIA_ADDRESSES: usize = 256;
+
+/// Floating addresses that the EC2 API moves, and route tables per address: a takeover calls it once for each or fewer,
+/// all at once, and AWS limits the calls of an account.
+pub const MAX_EC2_ADDRESSES: usize = 32;
+pub const MAX_EC2_ROUTE_TABLES: usize = 8;
 /// Next hops known at once.
 pub const MAX_NEXT_HOPS: usize = if cfg!(tandem_loom) { 1 } else { 1024 };
 /// Payload-type rules in a plan: the formats of one media section that tandem keeps.
@@ -94,6 +101,26 @@ pub const SIP_OFFERS_BYTES: usize = 4 << 20;
 /// still taken. Over UDP a call leaves two behind, its INVITE's and its BYE's, for 32 s each (RFC 3261 §17.2): this is
 /// some 4,000 calls a second. What lingers has had its final response and holds that alone, about 1 KiB.
 pub const SIP_SERVER_TRANSACTIONS: usize = 262_144;
+/// Call-detail records that a standby holds until they are on the active host's disk: what may wait for that disk, and
+/// as many again.
+pub const SIP_RECORDS_UNWRITTEN: usize = 16_384;
+/// Bytes that a standby may leave unacknowledged; past this it is given up and synchronised anew. Half of it is for
+/// entries of a full synchronisation.
+pub const REPLICA_WINDOW_BYTES: usize = 32 << 20;
+/// Bytes of entries of a full synchronisation that one round of the slow path sends: a few calls, a fraction of a millisecond.
+pub const REPLICA_SYNC_BYTES: usize = 32 * 1024;
+/// One batch, written: what one round changed. Rounds last milliseconds.
+pub const REPLICA_BATCH_BYTES: usize = 16 << 20;
+/// A standby that acknowledges nothing for this long is given up, and a peer that sends nothing at all is gone.
+pub const REPLICA_SILENT: Duration = Duration::from_secs(2);
+/// One frame between the hosts of a pair.
+pub const REPLICA_FRAME_BYTES: usize = REPLICA_BATCH_BYTES + (1 << 20);
+/// Encrypted and not yet taken by the kernel: what the window allows, and what encryption adds.
+pub const REPLICA_OUTBOX_BYTES: usize = 2 * REPLICA_WINDOW_BYTES;
+/// Frames that wait for the standby's slow path; past this nothing more is read.
+pub const REPLICA_INBOX_BYTES: usize = 16 << 20;
+/// Connections at once that have not shown yet that they are the peer's.
+pub const REPLICA_STRANGERS: usize = 8;
 /// Lifetime of a registration with a trunk that is believed: a week.
 pub const REGISTRATION_LONGEST_S: u32 = 604_800;
 /// Routes that a registrar may give (RFC 3608).
@@ -102,6 +129,12 @@ pub const REGISTRATION_ROUTES: usize = 8;
 pub const DIGEST_NONCES: usize = 4_096;
 /// A server that asks to be left alone for longer is asked again after this.
 pub const RETRY_AFTER_LONGEST: Duration = Duration::from_secs(86_400);
+/// Networks that the heartbeats of a pair go over.
+pub const HA_PATHS: usize = 2;
+/// Heartbeats taken from one path before the pair thread looks at its clock again: a flood costs this much and no more.
+pub const HA_DATAGRAMS: usize = 64;
+/// A pair's key file.
+pub const HA_KEY_BYTES: u64 = 4_096;
 
 /// A message of the `ng` protocol, cookie included: what a datagram holds.
 pub const NG_MESSAGE_BYTES: usize = 65_507;

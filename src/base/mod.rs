@@ -6,5 +6,7 @@ pub mod clock;
 pub mod counting;
 pub mod ids;
 pub mod limits;
+pub mod marks;
+pub mod pack;
 
 pub use clock::Time;

@@ -10,6 +10,7 @@ pub mod client;
 pub mod completions;
 pub mod drain;
 pub mod flows;
+pub mod ha;
 pub mod man;
 pub mod plan;
 pub mod ports;
@@ -20,6 +21,7 @@ pub mod run;
 pub mod status;
 pub mod table;
 pub mod trunks;
+pub mod tune;
 pub mod version;
 
 use std::{
@@ -79,10 +81,12 @@ pub enum Command {
     Ports(ports::Ports),
     Trunks(trunks::Trunks),
     Drain(drain::Drain),
+    Ha(ha::Ha),
     Reload(reload::Reload),
     Replay(replay::Replay),
     Route(route::Route),
     Status(status::Status),
+    Tune(tune::Tune),
     Completions(completions::Completions),
     Man(man::Man),
     Version(version::Version),
@@ -147,10 +151,12 @@ pub fn execute(arguments: &Arguments) -> Result<ExitCode, CliError> {
         Command::Ports(ports) => ports.execute(&client, json)?,
         Command::Trunks(trunks) => trunks.execute(&client, json)?,
         Command::Drain(drain) => drain.execute(&client, json)?,
+        Command::Ha(ha) => ha.execute(&client, json)?,
         Command::Reload(reload) => reload.execute(&client, json)?,
         Command::Replay(replay) => replay.execute(json)?,
         Command::Route(route) => route.execute(json)?,
         Command::Status(status) => status.execute(&client, json)?,
+        Command::Tune(tune) => tune.execute(json)?,
         Command::Completions(completions) => completions.execute(),
         Command::Man(man) => man.execute()?,
         Command::Version(version) => version.execute(json)?,

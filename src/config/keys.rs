@@ -3,7 +3,9 @@
 //!
 //! Paths leave out the index of an array: `port.routes.via` is `via` in any entry of `routes` of any `[[port]]`.
 
-use crate::base::limits::{MAX_MEDIA_ADDRESSES, MAX_PORTS, MAX_WORKERS};
+use crate::base::limits::{
+    HA_PATHS, MAX_EC2_ADDRESSES, MAX_EC2_ROUTE_TABLES, MAX_MEDIA_ADDRESSES, MAX_PORTS, MAX_WORKERS,
+};
 
 /// What a value may be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -146,13 +148,14 @@ pub const KEYS: &[Key] = &[
 
     key("dpdk", Kind::Table, "defaults", "DPDK's environment"),
     key("dpdk.hugepages", Kind::Boolean, "true", "false runs on ordinary memory: for laboratories and tests"),
-    key("dpdk.memory_mb", Kind::Integer { min: 64, max: 1_048_576 }, "1024", "MiB for pools and tables; with hugepages, per NUMA node in use"),
-    key("dpdk.mbufs", Kind::Integer { min: 1_024, max: 16_777_215 }, "65535", "packet buffers per pool; the rings of a port must fit"),
+    key("dpdk.memory_mb", Kind::Integer { min: 64, max: 1_048_576 }, "as many as it takes, 1024 or more", "MiB for pools and tables; with hugepages, per NUMA node in use"),
+    key("dpdk.mbufs", Kind::Integer { min: 1_024, max: 16_777_215 }, "as many as it takes, 65535 or more", "packet buffers per pool; the rings of a port must fit"),
     key("dpdk.eal_args", Kind::List { of: &TEXT, min: 0, max: 64 }, "[]", "arguments handed to DPDK's EAL as they are"),
 
     key("cores", Kind::Table, "defaults", "which CPU does what"),
-    key("cores.workers", Kind::List { of: &Kind::Integer { min: 0, max: 1_023 }, min: 1, max: MAX_WORKERS }, "[1]", "CPUs that poll, one worker each"),
-    key("cores.slow", Kind::Integer { min: 0, max: 1_023 }, "0", "CPU of the slow path: signalling, exception device, control"),
+    key("cores.workers", Kind::List { of: &Kind::Integer { min: 0, max: 1_023 }, min: 1, max: MAX_WORKERS }, "those of `tandem tune plan`", "CPUs that poll, one worker each"),
+    key("cores.slow", Kind::Integer { min: 0, max: 1_023 }, "0; without workers that of `tandem tune plan`", "CPU of the slow path: signalling, exception device, control"),
+    key("cores.pair", Kind::Integer { min: 0, max: 1_023 }, "that of the slow path; without workers that of `tandem tune plan`", "CPU of the pair's heartbeat and lease"),
     key("cores.poll", Kind::OneOf(&["busy", "adaptive"]), "\"busy\"", "busy never sleeps; adaptive sleeps briefly when idle, for shared cores"),
 
     required("port", Kind::Tables { min: 1, max: MAX_PORTS }, "one `[[port]]` per DPDK port"),
@@ -173,6 +176,7 @@ pub const KEYS: &[Key] = &[
     required("address.port", TEXT, "name of the `[[port]]` it lives on"),
     required("address.local", Kind::Ip, "the address on the wire"),
     key("address.advertise", Kind::Ip, "as local", "what peers are told (Via, Contact, SDP): an Elastic IP, a NAT's outer side"),
+    key("address.floating", Kind::Boolean, "false", "true: it is with whichever host of the pair is active, see ha"),
 
     required("media", Kind::Table, "RTP and RTCP"),
     key("media.ports", Kind::Table, "20000 to 59999", "UDP ports for RTP and RTCP on every media address"),
@@ -318,6 +322,36 @@ pub const KEYS: &[Key] = &[
     key("ng.silent_timeout_s", Kind::Integer { min: 1, max: 604_800 }, "3600", "an answered call without any packet for so many seconds ends, also one on hold"),
     key("ng.delete_delay_s", Kind::Integer { min: 0, max: 3_600 }, "0", "seconds that a deleted call goes on, if its delete does not say so"),
     key("ng.max_calls", COUNT, "10000", "calls in progress at once; one more is sent to another node"),
+    key("ha", Kind::Table, "none: this host is alone", "the pair that this host is one of"),
+    required("ha.peer", TEXT, "node.name of the other host"),
+    required("ha.key_file", Kind::Path, "a file of 32 bytes or more that both hosts have and nobody else; a relative path begins at this file's directory"),
+    key("ha.heartbeat_ms", Kind::Integer { min: 5, max: 1_000 }, "20", "from one heartbeat to the next, on every path"),
+    key("ha.misses", Kind::Integer { min: 2, max: 100 }, "4", "so many missed on all paths, and half an interval more, say that the peer is gone"),
+    key("ha.commit_ms", Kind::Integer { min: 0, max: 5_000 }, "50", "how long a caller's 200 waits for the standby to know of it"),
+    key("ha.drain_ms", Kind::Integer { min: 0, max: 5_000 }, "200", "after a planned switchover, how long the old side forwards what still comes there"),
+    key("ha.hold_down_ms", Kind::Integer { min: 0, max: 3_600_000 }, "3000", "after a host stopped being active, how long it is not asked to be again; longer each time for faults within ten minutes"),
+    key("ha.preempt", Kind::Boolean, "false", "true: this host takes over from a peer without it, once it is ready"),
+    key("ha.state", Kind::Path, "\"/var/lib/tandem/ha.json\"", "where the generation is kept; its directory must be there and writable"),
+    key("ha.provider", Kind::OneOf(&["none", "garp", "ec2"]), "\"none\"", "what moves the floating addresses: nothing, gratuitous ARP and neighbour advertisements, the EC2 API"),
+    required("ha.replication", Kind::Table, "the TCP connection over which calls are copied, encrypted"),
+    required("ha.replication.local", Kind::Socket, "where this host is heard"),
+    required("ha.replication.peer", Kind::Socket, "where the other one is"),
+    required("ha.path", Kind::Tables { min: 1, max: HA_PATHS }, "where heartbeats go, over UDP; the paths in the same order on both hosts"),
+    required("ha.path.local", Kind::Socket, "where this host is heard"),
+    required("ha.path.peer", Kind::Socket, "where the other one is"),
+    key("ha.ec2", Kind::Table, "none", "how they move by the EC2 API; with ha.provider = \"ec2\""),
+    key("ha.ec2.region", TEXT, "that of the instance", "region whose API is called"),
+    key("ha.ec2.endpoint", TEXT, "that of the region", "URL of the EC2 API: for a VPC endpoint, or a test"),
+    key("ha.ec2.metadata", TEXT, "http://169.254.169.254", "URL of the instance metadata service; only its version 2 is spoken"),
+    key("ha.ec2.attempt_ms", Kind::Integer { min: 200, max: 10_000 }, "1000", "milliseconds that one attempt at a call may take"),
+    key("ha.ec2.attempts", Kind::Integer { min: 1, max: 10 }, "4", "attempts at a call that gets no answer, or is told to come again"),
+    required("ha.ec2.address", Kind::Tables { min: 1, max: MAX_EC2_ADDRESSES }, "one `[[ha.ec2.address]]` per floating address"),
+    required("ha.ec2.address.name", TEXT, "name of a floating `[[address]]`"),
+    required("ha.ec2.address.by", Kind::OneOf(&["secondary", "elastic", "route"]), "secondary: a private address moves within its subnet; elastic: an Elastic IP is associated anew; route: a route to it gets another target"),
+    key("ha.ec2.address.interface", TEXT, "that of its port, by MAC", "network interface of this host that takes it: eni-…"),
+    key("ha.ec2.address.allocation", TEXT, "none", "with elastic: which Elastic IP, eipalloc-…"),
+    key("ha.ec2.address.tables", Kind::List { of: &TEXT, min: 1, max: MAX_EC2_ROUTE_TABLES }, "none", "with route: route tables in which it is replaced, rtb-…"),
+    key("ha.ec2.address.destination", Kind::Network, "the address alone", "with route: destination of the route"),
 
     key("cdr", Kind::Table, "none", "call-detail records"),
     key("cdr.file", Kind::Path, "no records", "JSON lines are appended here"),
@@ -372,6 +406,10 @@ mod tests {
         config.trunks[0].auth = Some(Default::default());
         let register = "registrar = \"sip:192.0.2.1\"\naor = \"sip:1@example.com\"";
         config.trunks[0].register = Some(toml::from_str(register).unwrap());
+        let links = "replication = { local = \"192.0.2.1:1\", peer = \"192.0.2.2:1\" }";
+        let path = "path = [{ local = \"192.0.2.1:2\", peer = \"192.0.2.2:2\" }]";
+        let ec2 = "ec2.address = [{ name = \"public\", by = \"secondary\" }]";
+        config.ha = Some(toml::from_str(&format!("peer = \"b\"\nkey_file = \"k\"\n{links}\n{path}\n{ec2}")).unwrap());
         let mut schema = BTreeSet::new();
         paths("", &serde_json::to_value(&config).unwrap(), &mut schema);
         let table: BTreeSet<String> = KEYS.iter().map(|key| key.path.to_owned()).collect();
@@ -412,6 +450,12 @@ mod tests {
             [[ng.interface]]
             name = "i"
             media = ["a"]
+            [ha]
+            peer = "b"
+            key_file = "k"
+            replication = { local = "192.0.2.1:1", peer = "192.0.2.2:1" }
+            path = [{ local = "192.0.2.1:2", peer = "192.0.2.2:2" }]
+            ec2.address = [{ name = "a", by = "secondary" }]
         "#;
         let config: Config = toml::from_str(bare).unwrap();
         let config = serde_json::to_value(config).unwrap();

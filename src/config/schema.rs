@@ -35,6 +35,8 @@ pub use reliable::ReliableProvisionals;
 pub use session_timer::{SessionTimer, SessionTimerMode};
 
 mod auth;
+mod ha;
+mod ha_ec2;
 mod ng;
 mod overload;
 mod register;
@@ -44,6 +46,8 @@ mod transport;
 mod trunk;
 
 pub use auth::{Secret, TrunkAuth};
+pub use ha::{Ha, HaLink, HaProvider, PairKey};
+pub use ha_ec2::{Ec2Address, Ec2Way, HaEc2};
 pub use ng::{Ng, NgInterface};
 pub use overload::Overload;
 pub use register::TrunkRegister;
@@ -73,6 +77,9 @@ pub struct Config {
     pub trunks: Vec<Trunk>,
     #[serde(default, rename = "route")]
     pub routes: Vec<Route>,
+    /// Absent: this host is alone.
+    #[serde(default)]
+    pub ha: Option<Ha>,
     /// Absent: the protocol is not spoken.
     #[serde(default)]
     pub ng: Option<Ng>,
@@ -106,17 +113,17 @@ impl Default for Node {
 pub struct Dpdk {
     /// `false` runs DPDK on ordinary memory (`--no-huge --no-shconf`): for laboratories and tests.
     pub hugepages: bool,
-    /// Memory for pools and tables, in MiB (with hugepages: per NUMA node in use).
-    pub memory_mb: u32,
-    /// Packet buffers per pool; a port's worth of rings must fit.
-    pub mbufs: u32,
+    /// Memory for pools and tables, in MiB (with hugepages: per NUMA node in use). Absent: as `host::plan` adds it up.
+    pub memory_mb: Option<u32>,
+    /// Packet buffers per pool; a port's worth of rings must fit. Absent: as `host::plan` counts them.
+    pub mbufs: Option<u32>,
     /// Arguments handed to the EAL as they are, for what has no key of its own.
     pub eal_args: Vec<String>,
 }
 
 impl Default for Dpdk {
     fn default() -> Self {
-        Dpdk { hugepages: true, memory_mb: 1024, mbufs: 65_535, eal_args: Vec::new() }
+        Dpdk { hugepages: true, memory_mb: None, mbufs: None, eal_args: Vec::new() }
     }
 }
 
@@ -132,16 +139,24 @@ pub enum Poll {
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Cores {
-    /// CPUs that poll, one worker each.
+    /// CPUs that poll, one worker each. Empty: those of the plan for this machine (`host::plan`).
     pub workers: Vec<u16>,
-    /// CPU of the slow path: signalling, exception device, control.
-    pub slow: u16,
+    /// CPU of the slow path: signalling, exception device, control. Absent: 0, and without `workers` that of the plan.
+    pub slow: Option<u16>,
+    /// CPU of the pair's heartbeat and lease. Absent: the slow path's, and without `workers` that of the plan.
+    pub pair: Option<u16>,
     pub poll: Poll,
+}
+
+impl Cores {
+    pub fn slow(&self) -> u16 {
+        self.slow.unwrap_or(0)
+    }
 }
 
 impl Default for Cores {
     fn default() -> Self {
-        Cores { workers: vec![1], slow: 0, poll: Poll::Busy }
+        Cores { workers: Vec::new(), slow: None, pair: None, poll: Poll::Busy }
     }
 }
 
@@ -196,6 +211,9 @@ pub struct Address {
     /// What peers are told (Via, Contact, SDP) where it differs: an Elastic IP, a NAT's outer side.
     #[serde(default)]
     pub advertise: Option<IpAddr>,
+    /// It is with whichever host of the pair is active; else it is this host's own.
+    #[serde(default)]
+    pub floating: bool,
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize)]

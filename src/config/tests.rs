@@ -2,6 +2,7 @@
 
 mod account;
 mod dialplan;
+mod ha_ec2;
 mod tls;
 
 use std::path::Path;
@@ -134,7 +135,7 @@ fn an_unknown_key_with_and_without_a_neighbour() {
     );
     expect(
         &[("slow = 0", "hyperdrive = 0")],
-        &["t.toml:3:1: error: cores.hyperdrive: found an unknown key; allowed: workers, slow, poll"],
+        &["t.toml:3:1: error: cores.hyperdrive: found an unknown key; allowed: workers, slow, pair, poll"],
     );
     expect(
         &[("via = ", "vie = 1, via = ")],
@@ -190,7 +191,7 @@ fn every_problem_is_told_at_once_in_the_order_of_the_file() {
         ],
         &[
             "t.toml:4:1: error: cores.pol: found an unknown key; allowed: poll (did you mean that?), or another of \
-             workers, slow, poll",
+             workers, slow, pair, poll",
             "t.toml:21:31: error: media.ports.high: found 19998; allowed: a port above media.ports.low, 20000",
             "t.toml:22:8: error: media.dscp: found 99; allowed: an integer, 0 to 63",
             "t.toml:38:7: error: route[1].to[1]: found \"rigth\"; allowed: the name of a [[trunk]]: left, right (did \
@@ -302,6 +303,20 @@ fn cores() {
         ],
     );
     expect(&[("workers = [1, 2]", "workers = [1, 1]"), ("slow = 0", "slow = 1"), ("\"busy\"", "\"adaptive\"")], &[]);
+    expect(
+        &[("slow = 0", "slow = 0\npair = 2")],
+        &["t.toml:4:8: error: cores.pair: found CPU 2, as for worker 2; allowed: a CPU that no worker has, or poll = \
+           \"adaptive\""],
+    );
+    // The plan for this machine seats everybody, or nobody.
+    expect(&[("workers = [1, 2]", ""), ("slow = 0", "")], &[]);
+    expect(
+        &[("workers = [1, 2]", "")],
+        &[
+            "t.toml:3:8: error: cores.slow: found CPU 0, and no cores.workers; allowed: both, or neither: then `tandem tune \
+           plan` says who runs where",
+        ],
+    );
 }
 
 #[test]

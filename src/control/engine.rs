@@ -4,8 +4,10 @@
 //! A session has four flows: RTP and RTCP from either side. Each change of what is known of a side recompiles them; a
 //! plan that comes out as it was is left alone, so that a refreshed description costs the workers nothing.
 
+mod standby;
+
 use std::{
-    collections::{BTreeMap, HashMap, VecDeque},
+    collections::{BTreeMap, BTreeSet, HashMap, VecDeque},
     net::{IpAddr, SocketAddr},
     ops::Bound,
     sync::Arc,
@@ -22,6 +24,7 @@ use crate::{
     base::{
         Time,
         ids::{SessionId, Side, WorkerId},
+        marks::Marks,
     },
     config::Config,
     flow::{
@@ -76,6 +79,8 @@ pub struct EngineCounters {
     pub published: u64,
     /// Plans that could not be published: the table was full.
     pub unpublished: u64,
+    /// Sessions of the active host that could not be taken in: an address or port is not to be had here.
+    pub unfollowed: u64,
 }
 
 pub struct Engine {
@@ -93,6 +98,13 @@ pub struct Engine {
     next_id: u64,
     out: VecDeque<ControlEvent>,
     settings: Settings,
+    /// The standby's: another host's workers forward, and nothing is heard here.
+    following: bool,
+    /// For the standby: sessions that changed, and behind them all of them, once.
+    changed: Marks<SessionId>,
+    queue: VecDeque<SessionId>,
+    /// The standby's: sessions that were not told anew yet.
+    untold: BTreeSet<SessionId>,
     pub counters: EngineCounters,
 }
 
@@ -126,6 +138,10 @@ impl Engine {
                 ring: Duration::from_secs(config.sip.ring_s.into()),
                 max_sessions: config.media.max_sessions as usize,
             },
+            following: false,
+            changed: Marks::default(),
+            queue: VecDeque::new(),
+            untold: BTreeSet::new(),
             counters: EngineCounters::default(),
         }
     }
@@ -252,7 +268,8 @@ impl Engine {
         let table = self.publisher.table().clone();
         let Some(session) = self.sessions.get_mut(&id) else { return };
         let changed = session.observe(now, &table);
-        if self.settings.timeout.is_some_and(|limit| session.silent_for(now) >= limit) && session.time_out() {
+        let limit = self.settings.timeout.filter(|_| !self.following);
+        if limit.is_some_and(|limit| session.silent_for(now) >= limit) && session.time_out() {
             self.counters.timed_out += 1;
             self.out.push_back(ControlEvent::MediaTimeout(id));
         }
@@ -262,6 +279,7 @@ impl Engine {
     }
 
     fn recompile(&mut self, now: Time, id: SessionId) {
+        self.changed.note(id);
         let Some(session) = self.sessions.get_mut(&id) else { return };
         for side in Side::BOTH {
             for class in [FlowClass::Rtp, FlowClass::Rtcp] {
@@ -311,6 +329,7 @@ impl MediaControl for Engine {
             return Err(OpenError::NoAddress);
         };
         self.sessions.insert(id, MediaSession::new(now, request.call_id.clone(), [leg_a, leg_b]));
+        self.changed.note(id);
         self.counters.opened += 1;
         Ok(Session { id, local })
     }
@@ -357,12 +376,8 @@ impl MediaControl for Engine {
 
     fn close(&mut self, now: Time, id: SessionId) -> Option<SessionReport> {
         let mut session = self.sessions.remove(&id)?;
-        for side in Side::BOTH {
-            for class in [FlowClass::Rtp, FlowClass::Rtcp] {
-                // Withdrawing cannot fail: nothing new is published.
-                let _ = session.install(side, class, None, &mut self.publisher);
-            }
-        }
+        self.changed.note(id);
+        self.withdraw(&mut session);
         session.legs.iter().for_each(|leg| self.ports.free(now, &leg.pair));
         self.counters.closed += 1;
         Some(session.report(id, self.publisher.table()))

@@ -5,8 +5,8 @@ use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use super::engine::FlowView;
 use super::{
-    Direction, Encoding, LegMedia, LegReport, Local, Manner, Phase, SessionReport, compile, figures::FlowFigures,
-    ports::Pair,
+    Direction, Encoding, LegMedia, LegReport, Local, Manner, Phase, SavedMedia, SessionReport, compile,
+    figures::FlowFigures, ports::Pair, saved::SavedLeg,
 };
 use crate::{
     base::{
@@ -143,6 +143,41 @@ impl Leg {
         self.rtcp_seen
     }
 
+    /// With rtcp-mux RTCP arrives on the RTP port, without it on the next.
+    fn place_rtcp(&mut self, publisher: &mut Publisher) {
+        let mux = self.media.as_ref().is_some_and(|media| media.rtcp_mux);
+        let at = if mux { self.pair.rtp() } else { self.pair.rtcp() };
+        if let Some(key) = publisher.key(at, FlowClass::Rtcp)
+            && key != self.rtcp.key
+        {
+            // Nothing is published by a withdrawal, so it cannot fail.
+            let _ = self.rtcp.install(None, publisher);
+            self.rtcp.key = key;
+        }
+    }
+
+    fn saved(&self, now: Time) -> SavedLeg {
+        SavedLeg {
+            address: self.pair.address.clone(),
+            port: self.pair.rtp,
+            media: self.media.clone(),
+            latch: self.latch.saved(now),
+            departing: self.departing.filter(|(_, until)| *until > now).map(|(source, until)| (source, until - now)),
+            rtcp_seen: self.rtcp_seen,
+            manner: self.manner,
+        }
+    }
+
+    /// What another host told `age` ago of its leg on the same ports.
+    fn adopt(&mut self, now: Time, age: Duration, saved: SavedLeg, latching: &Latching, publisher: &mut Publisher) {
+        self.latch.adopt(now, age, saved.latch, latching.enabled);
+        self.media = saved.media;
+        self.departing = saved.departing.map(|(source, left)| (source, now + left.saturating_sub(age).min(DEPARTING)));
+        self.rtcp_seen = saved.rtcp_seen;
+        self.manner = saved.manner;
+        self.place_rtcp(publisher);
+    }
+
     fn admit(&self, class: FlowClass) -> Admit {
         let Some(admitted) = self.latch.admitted() else { return Admit::Nobody };
         match class {
@@ -222,19 +257,41 @@ impl MediaSession {
             leg.latch.signalled(now, media.rtp);
             leg.rtcp_seen = None;
         }
-        // With rtcp-mux RTCP arrives on the RTP port, without it on the next.
-        let at = if media.rtcp_mux { leg.pair.rtp() } else { leg.pair.rtcp() };
-        if let Some(key) = publisher.key(at, FlowClass::Rtcp)
-            && key != leg.rtcp.key
-        {
-            // Nothing is published by a withdrawal, so it cannot fail.
-            let _ = leg.rtcp.install(None, publisher);
-            leg.rtcp.key = key;
-        }
+        leg.place_rtcp(publisher);
         if self.phase == Phase::Confirmed {
             self.legs[side.index()].latch.confirmed(now);
         }
         true
+    }
+
+    pub fn saved(&self, now: Time) -> SavedMedia {
+        let legs = [self.legs[0].saved(now), self.legs[1].saved(now)];
+        SavedMedia { call_id: self.call_id.clone(), phase: self.phase, legs }
+    }
+
+    /// It is on these ports.
+    pub fn fits(&self, saved: &SavedMedia) -> bool {
+        self.legs.iter().zip(&saved.legs).all(|(leg, s)| leg.pair.address == s.address && leg.pair.rtp == s.port)
+    }
+
+    /// What another host told `age` ago.
+    pub fn adopt(
+        &mut self,
+        now: Time,
+        age: Duration,
+        saved: SavedMedia,
+        latching: &Latching,
+        publisher: &mut Publisher,
+    ) {
+        (self.call_id, self.phase) = (saved.call_id, saved.phase);
+        for (leg, saved) in self.legs.iter_mut().zip(saved.legs) {
+            leg.adopt(now, age, saved, latching, publisher);
+        }
+    }
+
+    /// What silence is counted from.
+    pub fn begin_anew(&mut self, now: Time) {
+        (self.active, self.timed_out) = (now, false);
     }
 
     /// True if plans may have to change.

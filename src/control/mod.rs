@@ -12,12 +12,14 @@ pub mod format;
 mod media;
 pub mod neighbours;
 mod ports;
+pub mod saved;
 pub mod session;
 #[cfg(test)]
 #[cfg(not(tandem_loom))]
 mod tests;
 
 pub use format::{Encoding, Format};
+pub use saved::{MediaChanges, SavedMedia};
 pub use session::{
     Direction, LegMedia, LegReport, Local, Manner, OpenError, OpenRequest, Phase, Session, SessionReport, StreamReport,
 };

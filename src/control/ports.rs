@@ -91,6 +91,18 @@ impl Ports {
         Err(if known { AllotError::NoPort } else { AllotError::NoAddress })
     }
 
+    /// This very pair, also one that still rests: another host has allotted it. None: it is allotted here.
+    pub fn take(&mut self, address: &str, rtp: u16) -> Option<Pair> {
+        let pool = self.pools.get_mut(address)?;
+        if let Some(at) = pool.free.iter().position(|port| *port == rtp) {
+            pool.free.remove(at)?;
+        } else {
+            let at = pool.resting.iter().position(|(_, port)| *port == rtp)?;
+            pool.resting.remove(at)?;
+        }
+        Some(Pair { address: address.to_owned(), local: pool.local, told: pool.told, rtp })
+    }
+
     pub fn free(&mut self, now: Time, pair: &Pair) {
         if let Some(pool) = self.pools.get_mut(&pair.address) {
             pool.resting.push_back((now, pair.rtp));
@@ -164,6 +176,20 @@ mod tests {
         ports.free(Time::from_secs(5), &pair);
         assert_eq!(ports.allot(Time::from_millis(14_999), &names), Err(AllotError::NoPort));
         assert_eq!(ports.allot(Time::from_secs(15), &names).unwrap().rtp, pair.rtp);
+    }
+
+    #[test]
+    fn a_pair_that_another_host_allotted_is_taken_once_and_wherever_it_waits() {
+        let mut ports = ports(20_000, 20_003);
+        let names = ["a".to_owned()];
+        let pair = ports.take("a", 20_002).unwrap();
+        assert_eq!((pair.address.as_str(), pair.rtp), ("a", 20_002));
+        assert_eq!(ports.take("a", 20_002), None);
+        assert_eq!((ports.take("a", 20_008), ports.take("nowhere", 20_000)), (None, None));
+        assert_eq!(ports.allot(Time::ZERO, &names).unwrap().rtp, 20_000);
+        assert_eq!(ports.allot(Time::ZERO, &names), Err(AllotError::NoPort));
+        ports.free(Time::from_secs(1), &pair);
+        assert_eq!(ports.take("a", 20_002), Some(pair));
     }
 
     #[test]

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use serde::{Deserialize, Serialize};
 
 use super::Format;
-use crate::base::ids::SessionId;
+use crate::{base::ids::SessionId, config::Config};
 
 #[derive(Clone, Debug)]
 pub struct OpenRequest {
@@ -26,6 +26,16 @@ pub struct Local {
     /// What SDP says: `rtp` and `rtcp` with the advertised address.
     pub told_rtp: SocketAddr,
     pub told_rtcp: SocketAddr,
+}
+
+impl Local {
+    /// It comes from another host, whose address of that name is another one; the ports are the same.
+    pub fn relocate(&mut self, config: &Config) {
+        let Some(here) = config.addresses.iter().find(|here| here.name == self.address) else { return };
+        let told = here.advertise.unwrap_or(here.local);
+        [&mut self.rtp, &mut self.rtcp].into_iter().for_each(|at| at.set_ip(here.local));
+        [&mut self.told_rtp, &mut self.told_rtcp].into_iter().for_each(|at| at.set_ip(told));
+    }
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

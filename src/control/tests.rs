@@ -1,5 +1,7 @@
 //! Media sessions from `open` to `close`, with the real worker on simulated ports at the other end of the table.
 
+mod standby;
+
 use std::{net::IpAddr, sync::Arc};
 
 use super::{
@@ -56,7 +58,11 @@ struct Rig {
 }
 
 fn rig() -> Rig {
-    let config: Config = toml::from_str(CONFIG).unwrap();
+    rig_of(CONFIG)
+}
+
+fn rig_of(config: &str) -> Rig {
+    let config: Config = toml::from_str(config).unwrap();
     let media: Vec<IpAddr> = config.addresses.iter().map(|a| a.local).collect();
     let table = FlowTable::new(&media, 20_000, 20_007, 64, 0);
     let events = Arc::new(Events::new(64));

@@ -28,6 +28,7 @@ use crate::{
         DropReason, FlowTable, PuntClass, Verdict,
         counters::{LoopCounter, PortCounter, WorkerCounters},
         event::Events,
+        lease::Floating,
         quiesce::Boundary,
         table::{EntryId, LastAddress, SlotId},
     },
@@ -57,6 +58,8 @@ pub struct Shared {
     pub ports: Vec<PortFacts>,
     /// Where SIP listens, sorted.
     pub sip_ports: Vec<u16>,
+    /// Until when media, and what else comes from a floating address, may leave.
+    pub floating: Floating,
 }
 
 impl Shared {
@@ -113,7 +116,7 @@ pub struct Worker<Io: PacketIo> {
     boundary: Boundary,
     police: Police,
     poll: Poll,
-    /// One per port; none is full between packets.
+    /// One per port; what is full is sent before more is put there.
     tx: Vec<Outgoing<Io::Buf>>,
     punts: Burst<Io::Buf>,
     /// Of the packets in `punts`.
@@ -142,16 +145,25 @@ impl<Io: PacketIo> Worker<Io> {
         }
     }
 
+    #[cfg(test)]
+    pub(super) fn lease(&self) -> &Arc<crate::flow::lease::Lease> {
+        &self.shared.floating.lease
+    }
+
     /// Until `stop`. Allocates nothing.
     pub fn run(&mut self, stop: &AtomicBool) {
         self.boundary.enter();
         let mut idle_turns = 0;
+        let mut sent = false;
         let mut now = self.io.ticks();
         while !stop.load(Ordering::Relaxed) {
-            let handled = self.turn_at(now);
+            let handled = self.take(now);
             let after = self.io.ticks();
-            let counter = if handled > 0 { LoopCounter::BusyTicks } else { LoopCounter::IdleTicks };
+            // What the turn before sent is sent in this one's time.
+            let counter = if handled > 0 || sent { LoopCounter::BusyTicks } else { LoopCounter::IdleTicks };
             self.shared.counters.add_loop(counter, after.wrapping_sub(now));
+            self.flush_all(after);
+            sent = handled > 0;
             now = after;
             idle_turns = if handled > 0 { 0 } else { idle_turns + 1 };
             if idle_turns >= IDLE_TURNS && self.poll == Poll::Adaptive {
@@ -166,14 +178,17 @@ impl<Io: PacketIo> Worker<Io> {
 
     /// One round over all ports; returns how many packets came.
     pub fn turn(&mut self) -> usize {
-        self.turn_at(self.io.ticks())
+        let handled = self.take(self.io.ticks());
+        self.flush_all(self.io.ticks());
+        handled
     }
 
-    /// The same where the time is known already.
-    fn turn_at(&mut self, ticks: u64) -> usize {
+    /// What came to the ports and what the kernel sends, up to a verdict each; what is to leave is left to `flush_all`.
+    fn take(&mut self, ticks: u64) -> usize {
         self.boundary.pass();
         self.police.refill(ticks);
         let turn = Turn::at(ticks, self.io.ticks_per_second());
+        let leased = self.shared.floating.lease.holds(ticks);
         let mut handled = 0;
         for port in 0..self.tx.len() {
             let mut burst = Burst::new();
@@ -181,13 +196,14 @@ impl<Io: PacketIo> Worker<Io> {
             if !burst.is_empty() {
                 handled += burst.len();
                 self.shared.counters.add_loop(LoopCounter::Bursts, 1);
-                self.handle(port, &mut burst, &turn);
+                if leased {
+                    self.handle(port, &mut burst, &turn);
+                } else {
+                    self.hold_back(port, &mut burst);
+                }
             }
         }
-        handled += self.send_injected();
-        for port in 0..self.tx.len() {
-            self.flush(port);
-        }
+        handled += self.take_injected(leased);
         self.shared.counters.add_loop(LoopCounter::Iterations, 1);
         handled
     }
@@ -212,6 +228,26 @@ impl<Io: PacketIo> Worker<Io> {
         self.shared.counters.add(port, PortCounter::RxBytes, bytes);
     }
 
+    /// A burst without a lease: another host may have the calls by now. What is no media goes its way.
+    #[cold]
+    fn hold_back(&mut self, port: usize, burst: &mut Burst<Io::Buf>) {
+        let mac = self.shared.ports[port].mac;
+        let packets = burst.len() as u64;
+        let mut bytes = 0;
+        let mut verdicts = [Verdict::Drop(DropReason::Lease); BURST];
+        for (buf, verdict) in burst.iter().zip(&mut verdicts) {
+            bytes += buf.total_len() as u64;
+            match classify(buf, &mac, &self.shared) {
+                Arrival::Media(_) => {}
+                Arrival::Kernel(class) => *verdict = Verdict::Punt(class),
+                Arrival::Nobody(reason) => *verdict = Verdict::Drop(reason),
+            }
+        }
+        self.obey(port, burst, &verdicts);
+        self.shared.counters.add(port, PortCounter::RxPackets, packets);
+        self.shared.counters.add(port, PortCounter::RxBytes, bytes);
+    }
+
     /// Does what each packet's verdict says.
     #[inline(never)]
     fn obey(&mut self, port: usize, burst: &mut Burst<Io::Buf>, verdicts: &[Verdict; BURST]) {
@@ -228,33 +264,51 @@ impl<Io: PacketIo> Worker<Io> {
 
     #[inline]
     fn send(&mut self, out: usize, buf: Io::Buf) {
+        if self.tx[out].packets.is_full() {
+            self.flush_now(out);
+        }
         let outgoing = &mut self.tx[out];
         outgoing.bytes += buf.total_len() as u64;
         outgoing.packets.push(buf);
-        if outgoing.packets.is_full() {
-            self.flush(out);
-        }
     }
 
     /// A whole burst, of so many bytes, by one port: behind what waits there.
     #[inline]
     fn send_all(&mut self, out: usize, burst: &mut Burst<Io::Buf>, bytes: u64) {
         let outgoing = &mut self.tx[out];
-        if !outgoing.packets.is_empty() {
-            burst.drain(..).for_each(|buf| self.send(out, buf));
-        } else if burst.is_full() {
-            transmit(&mut self.io, &self.shared.counters, out, burst, bytes);
-        } else {
+        if outgoing.packets.is_empty() {
             std::mem::swap(&mut outgoing.packets, burst);
             outgoing.bytes = bytes;
+        } else {
+            burst.drain(..).for_each(|buf| self.send(out, buf));
         }
     }
 
-    fn flush(&mut self, out: usize) {
-        let outgoing = &mut self.tx[out];
-        if !outgoing.packets.is_empty() {
-            let bytes = std::mem::take(&mut outgoing.bytes);
-            transmit(&mut self.io, &self.shared.counters, out, &mut outgoing.packets, bytes);
+    /// The end of a turn. The lease is looked at again, on a clock read after the verdicts: a process that was paused
+    /// between its verdicts and here must not send what it had decided on before.
+    #[inline]
+    fn flush_all(&mut self, ticks: u64) {
+        let leased = self.shared.floating.lease.holds(ticks);
+        for out in 0..self.tx.len() {
+            self.flush(out, leased);
+        }
+    }
+
+    /// In the middle of a turn, where more leaves by a port than a burst.
+    fn flush_now(&mut self, out: usize) {
+        let leased = self.shared.floating.lease.holds(self.io.ticks());
+        self.flush(out, leased);
+    }
+
+    #[inline]
+    fn flush(&mut self, out: usize, leased: bool) {
+        let Self { io, shared, tx, .. } = self;
+        let Outgoing { packets, bytes } = &mut tx[out];
+        if !leased {
+            withhold(shared, out, packets, bytes);
+        }
+        if !packets.is_empty() {
+            transmit(io, &shared.counters, out, packets, std::mem::take(bytes));
         }
     }
 
@@ -280,19 +334,38 @@ impl<Io: PacketIo> Worker<Io> {
         self.shared.counters.dropped(port, DropReason::PuntFull, refused as u64);
     }
 
-    fn send_injected(&mut self) -> usize {
+    fn take_injected(&mut self, leased: bool) -> usize {
         let mut burst = Burst::new();
         self.io.injected(&mut burst);
         let count = burst.len();
         for buf in burst.drain(..) {
             let out = usize::from(buf.port().0);
-            if out < self.tx.len() {
-                self.shared.counters.add(out, PortCounter::Injected, 1);
-                self.send(out, buf);
+            if out >= self.tx.len() {
+                continue;
             }
+            if !leased && self.shared.floating.is_source_of(buf.data(), buf.total_len()) {
+                self.shared.counters.dropped(out, DropReason::Lease, 1);
+                continue;
+            }
+            self.shared.counters.add(out, PortCounter::Injected, 1);
+            self.send(out, buf);
         }
         count
     }
+}
+
+/// Takes out of what waits for a port what a host without a lease must not send: media, and what the kernel sends from a
+/// floating address. All media comes from an address of the flow table.
+#[cold]
+fn withhold<B: PacketBuf>(shared: &Shared, out: usize, packets: &mut Burst<B>, bytes: &mut u64) {
+    packets.retain(|buf| {
+        let held = shared.floating.is_source_of(buf.data(), buf.total_len());
+        if held {
+            *bytes -= buf.total_len() as u64;
+            shared.counters.dropped(out, DropReason::Lease, 1);
+        }
+        !held
+    });
 }
 
 /// The entries of the packets that the short way may take, in passes over the burst so that its misses overlap: each frame

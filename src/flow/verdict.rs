@@ -61,6 +61,8 @@ closed_set! {
         PayloadType = "payload_type",
         /// This node may not send for this flow.
         Muted = "muted",
+        /// This node's lease has run out: another may have its floating addresses by now.
+        Lease = "lease",
         /// The other side has not said where it wants its media.
         NoRemote = "no_remote",
         /// The next hop's link-layer address is not known.

@@ -3,6 +3,9 @@
 
 use std::{collections::BTreeSet, fmt, fs, io};
 
+use nix::{sched, unistd::Pid};
+use serde::{Serialize, Serializer};
+
 /// CPU numbers, sorted.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct CpuSet(BTreeSet<u16>);
@@ -26,12 +29,16 @@ pub enum CpuReadError {
 }
 
 impl CpuSet {
-    /// The CPUs that this process may run on: the online ones less what a cpuset or `taskset` took away.
+    /// The CPUs that this process may pin its threads to: the online ones less what a cpuset or `taskset` took away. The
+    /// kernel lets nobody inherit its isolated CPUs (`isolcpus`), but lets everybody ask for them: they are in.
     pub fn allowed() -> Result<Self, CpuReadError> {
         let status = fs::read_to_string("/proc/self/status")?;
         let list =
             status.lines().find_map(|line| line.strip_prefix("Cpus_allowed_list:")).ok_or(CpuReadError::Absent)?;
-        Ok(Self::parse(list)?)
+        let isolated = fs::read_to_string("/sys/devices/system/cpu/isolated").unwrap_or_default();
+        let mut allowed = Self::parse(list)?;
+        allowed.extend(&Self::parse(&isolated)?);
+        Ok(allowed)
     }
 
     /// Reads the kernel's list notation, cpuset(7) "List format".
@@ -59,6 +66,33 @@ impl CpuSet {
         self.0.contains(&cpu)
     }
 
+    pub fn insert(&mut self, cpu: u16) {
+        self.0.insert(cpu);
+    }
+
+    /// Takes in all of `other`.
+    pub fn extend(&mut self, other: &CpuSet) {
+        self.0.extend(&other.0);
+    }
+
+    pub fn iter(&self) -> impl Iterator<Item = u16> + '_ {
+        self.0.iter().copied()
+    }
+
+    pub fn first(&self) -> Option<u16> {
+        self.0.first().copied()
+    }
+
+    /// Those of `self` that are not in `other`.
+    pub fn less(&self, other: &CpuSet) -> CpuSet {
+        CpuSet(self.0.difference(&other.0).copied().collect())
+    }
+
+    /// Those in both.
+    pub fn common(&self, other: &CpuSet) -> CpuSet {
+        CpuSet(self.0.intersection(&other.0).copied().collect())
+    }
+
     pub fn len(&self) -> usize {
         self.0.len()
     }
@@ -71,6 +105,13 @@ impl CpuSet {
 impl FromIterator<u16> for CpuSet {
     fn from_iter<I: IntoIterator<Item = u16>>(cpus: I) -> Self {
         CpuSet(cpus.into_iter().collect())
+    }
+}
+
+/// In the list notation.
+impl Serialize for CpuSet {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
     }
 }
 
@@ -93,6 +134,13 @@ impl fmt::Display for CpuSet {
         }
         Ok(())
     }
+}
+
+/// The calling thread runs on `cpu` from now on, and so do those that it starts. DPDK pins its own threads; this is for others.
+pub fn pin(cpu: u16) -> io::Result<()> {
+    let mut set = sched::CpuSet::new();
+    set.set(usize::from(cpu))?;
+    Ok(sched::sched_setaffinity(Pid::from_raw(0), &set)?)
 }
 
 #[cfg(test)]

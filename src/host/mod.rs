@@ -1,10 +1,15 @@
-//! What the machine offers: the CPUs that this process may use, and a model of what EC2 instances carry. NUMA nodes,
-//! hugepages and drivers come with the plan that applies them.
+//! The machine: what it is made of (`picture`), what tandem would do with it (`plan`), how it is brought there and checked
+//! (`tune`), and a model of what EC2 instances carry (`capacity`).
 
 pub mod capacity;
 pub mod cpus;
+pub mod picture;
+pub mod plan;
+pub mod settle;
+pub mod tune;
 
 pub use cpus::CpuSet;
+pub use settle::{SettleError, settle};
 
 /// What checks need to know of the machine. A test writes its own.
 #[derive(Clone, Debug, Default)]

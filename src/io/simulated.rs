@@ -93,6 +93,8 @@ pub struct Wires {
     pub punted: Vec<Frame>,
     pub injected: VecDeque<Frame>,
     pub ticks: u64,
+    /// What passes between one look at the clock and the next.
+    pub pace: u64,
     /// Frames that the device still takes before its ring is full.
     pub tx_room: usize,
     pub punt_room: usize,
@@ -175,7 +177,10 @@ impl PacketIo for SimulatedIo {
     }
 
     fn ticks(&self) -> u64 {
-        self.0.borrow().ticks
+        let wires = &mut *self.0.borrow_mut();
+        let now = wires.ticks;
+        wires.ticks += wires.pace;
+        now
     }
 
     fn ticks_per_second(&self) -> u64 {

@@ -16,14 +16,14 @@ use serde::{Deserialize, Serialize};
 
 use crate::base::Time;
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Seen {
     source: SocketAddr,
     ssrc: u32,
     sequence: u16,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Latch {
     enabled: bool,
     window: Duration,
@@ -36,7 +36,47 @@ pub struct Latch {
     confirmed: bool,
 }
 
+/// A latch as another host is told of it. Where a candidate stood is not: it has to show itself anew.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SavedLatch {
+    signalled: Option<SocketAddr>,
+    admitted: Option<SocketAddr>,
+    /// What is left of the window; None: it is closed.
+    left: Option<Duration>,
+    confirmed: bool,
+}
+
 impl Latch {
+    pub fn saved(&self, now: Time) -> SavedLatch {
+        SavedLatch {
+            signalled: self.signalled,
+            admitted: self.admitted,
+            left: self.closes.filter(|closes| now < *closes).map(|closes| closes - now),
+            confirmed: self.confirmed,
+        }
+    }
+
+    /// What another host told `age` ago. A window stays open no longer than it would have there, nor than it may here;
+    /// one that has closed here is not opened again for the same description.
+    pub fn adopt(&mut self, now: Time, age: Duration, saved: SavedLatch, enabled: bool) {
+        let longest = if saved.confirmed { self.window } else { self.early + self.window };
+        let left = saved.left.filter(|_| enabled).map(|left| left.saturating_sub(age).min(longest));
+        let mut closes = left.filter(|left| !left.is_zero()).map(|left| now + left);
+        if saved.signalled == self.signalled {
+            closes = closes.and_then(|closes| Some(closes.min(self.closes?)));
+        }
+        *self = Latch {
+            enabled,
+            window: self.window,
+            early: self.early,
+            signalled: saved.signalled,
+            admitted: saved.admitted,
+            closes,
+            candidate: None,
+            confirmed: saved.confirmed,
+        };
+    }
+
     pub fn new(enabled: bool, window: Duration, early: Duration) -> Self {
         Latch {
             enabled,
@@ -280,13 +320,48 @@ mod tests {
         assert_eq!(latch.candidate(t(10_120), nat(), 1, 2), None);
     }
 
+    /// Told as the pair tells it, `age` ago; this host's clock shows `now`.
+    fn cross(latch: &Latch, at: Time, to: &mut Latch, now: Time, age: Duration) {
+        let told = serde_json::to_string(&latch.saved(at)).unwrap();
+        to.adopt(now, age, serde_json::from_str(&told).unwrap(), true);
+    }
+
     #[test]
-    fn a_restored_latch_goes_on_where_the_saved_one_stood() {
+    fn a_window_that_crosses_closes_no_later_than_it_would_have() {
+        let latch = answered();
+        let mut here = Latch::new(true, WINDOW, EARLY);
+        // A second of three is over; the news took 200 ms.
+        cross(&latch, t(11_000), &mut here, t(500_000), Duration::from_millis(200));
+        assert!(here.is_open(t(501_799)) && !here.is_open(t(501_800)));
+        // Told again by a channel that was slower than it says: nothing is gained.
+        cross(&latch, t(11_000), &mut here, t(500_500), Duration::ZERO);
+        assert!(!here.is_open(t(501_800)));
+        // Nor by a description that says the same.
+        here.signalled(t(501_900), Some(signalled()));
+        assert!(!here.is_open(t(501_900)));
+        cross(&latch, t(12_999), &mut here, t(600_000), Duration::from_millis(1));
+        assert!(!here.is_open(t(600_000)));
+    }
+
+    #[test]
+    fn a_window_that_is_closed_stays_closed_and_what_was_latched_stays_admitted() {
         let mut latch = answered();
-        latch.candidate(t(10_100), nat(), 1, 1);
-        let saved = serde_json::to_string(&latch).unwrap();
-        let mut restored: Latch = serde_json::from_str(&saved).unwrap();
-        assert_eq!(restored, latch);
-        assert_eq!(restored.candidate(t(10_120), nat(), 1, 2), Some(nat()));
+        latch.candidate(t(10_100), nat(), 1, 500);
+        latch.candidate(t(10_120), nat(), 1, 501);
+        let mut here = Latch::new(true, WINDOW, EARLY);
+        cross(&latch, t(10_130), &mut here, t(500), Duration::ZERO);
+        assert_eq!(here.admitted(), Some(nat()));
+        assert!(!here.is_open(t(500)) && here.wants_candidates(t(500)));
+        here.candidate(t(510), attacker(), 1, 1);
+        assert_eq!(here.candidate(t(530), attacker(), 1, 2), None);
+        assert_eq!(here.candidate(t(540), signalled(), 1, 1), Some(signalled()));
+    }
+
+    #[test]
+    fn where_latching_is_off_no_window_crosses() {
+        let mut here = Latch::new(false, WINDOW, EARLY);
+        here.adopt(t(500), Duration::ZERO, answered().saved(t(10_000)), false);
+        assert!(!here.is_open(t(500)));
+        assert_eq!(here.admitted(), Some(signalled()));
     }
 }

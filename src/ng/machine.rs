@@ -120,6 +120,8 @@ pub struct Ng {
     /// Wall time at the clock's time zero, milliseconds since 1970.
     epoch_ms: u64,
     pub(super) draining: Option<Time>,
+    /// The other host of a pair is active: nothing is answered.
+    standby: bool,
     /// Call-IDs of calls that have changed or ended since they were taken; None: nobody asks.
     journal: Option<BTreeSet<String>>,
     noted: HashSet<(What, String)>,
@@ -142,6 +144,7 @@ impl Ng {
             mark: format!("{mark:016x}"),
             epoch_ms: 0,
             draining: None,
+            standby: false,
             journal: None,
             noted: HashSet::new(),
             notes: VecDeque::new(),
@@ -167,12 +170,20 @@ impl Ng {
         admitted
     }
 
+    /// As the standby of a pair nothing is answered: a proxy that asks here by mistake asks another node.
+    pub fn stand_by(&mut self, standby: bool) {
+        self.standby = standby;
+    }
+
     pub fn in_progress(&self) -> usize {
         self.calls.len()
     }
 
     /// Carries out one message. None: there is nobody to answer.
     pub fn message(&mut self, now: Time, source: IpAddr, bytes: &Bytes, media: &mut dyn MediaControl) -> Option<Bytes> {
+        if self.standby {
+            return None;
+        }
         let Some(message) = Some(bytes).filter(|b| b.len() <= NG_MESSAGE_BYTES).and_then(Message::parse) else {
             self.counters.malformed += 1;
             return None;

@@ -40,6 +40,8 @@ pub struct CdrCounters {
     dropped: AtomicU64,
     /// The file refused them.
     failed: AtomicU64,
+    /// Of those that were queued, in order: what became of them is known.
+    done: AtomicU64,
 }
 
 impl CdrCounters {
@@ -76,21 +78,29 @@ pub struct CdrWriter {
     jobs: Option<Sender<Job>>,
     thread: Option<JoinHandle<()>>,
     counters: Arc<CdrCounters>,
+    /// Records queued so far.
+    queued: AtomicU64,
 }
 
 impl CdrWriter {
     /// Opens `path` for appending and starts the thread.
     pub fn start(path: &Path) -> Result<Self, CdrError> {
-        Self::start_with(path, QUEUE)
+        Self::start_with(path, QUEUE, false)
     }
 
-    fn start_with(path: &Path, queue: usize) -> Result<Self, CdrError> {
+    /// As `start`; and no record is done before it is on the disk: another host holds it for as long.
+    pub fn start_durable(path: &Path) -> Result<Self, CdrError> {
+        Self::start_with(path, QUEUE, true)
+    }
+
+    fn start_with(path: &Path, queue: usize, durable: bool) -> Result<Self, CdrError> {
         let file = open(path).map_err(|source| CdrError::Open { path: path.to_owned(), source })?;
         let counters = Arc::new(CdrCounters::default());
         let (jobs, waiting) = bounded(queue);
-        let mut disk = Disk { path: path.to_owned(), file: Some(file), counters: counters.clone() };
+        let mut disk = Disk { path: path.to_owned(), file: Some(file), counters: counters.clone(), durable };
         let thread = thread::Builder::new().name("cdr".into()).spawn(move || disk.run(&waiting));
-        Ok(CdrWriter { jobs: Some(jobs), thread: Some(thread.map_err(CdrError::Thread)?), counters })
+        let thread = Some(thread.map_err(CdrError::Thread)?);
+        Ok(CdrWriter { jobs: Some(jobs), thread, counters, queued: AtomicU64::new(0) })
     }
 
     /// Queues one record; false if it was dropped because the queue is full.
@@ -101,10 +111,22 @@ impl CdrWriter {
         };
         line.push(b'\n');
         let queued = self.send(Job::Line(line));
-        if !queued {
+        if queued {
+            self.queued.fetch_add(1, Ordering::Relaxed);
+        } else {
             self.counters.dropped.fetch_add(1, Ordering::Relaxed);
         }
         queued
+    }
+
+    /// The number of the record that was queued last, from 1.
+    pub fn last(&self) -> u64 {
+        self.queued.load(Ordering::Relaxed)
+    }
+
+    /// All records up to this number are in the file (of a durable writer: on the disk), or could not be written.
+    pub fn done(&self) -> u64 {
+        self.counters.done.load(Ordering::Acquire)
     }
 
     /// Lets go of the file and opens its path anew, after a log rotation. Records queued before still go to the old
@@ -147,6 +169,7 @@ struct Disk {
     /// None after the file could not be opened again; the next batch tries once more.
     file: Option<File>,
     counters: Arc<CdrCounters>,
+    durable: bool,
 }
 
 impl Disk {
@@ -184,7 +207,11 @@ impl Disk {
         if self.file.is_none() {
             self.reopen();
         }
-        let result = self.file.as_mut().map(|file| file.write_all(batch));
+        let durable = self.durable;
+        let result = self.file.as_mut().map(|file| {
+            file.write_all(batch)?;
+            if durable { sync(file) } else { Ok(()) }
+        });
         match result {
             Some(Ok(())) => self.counters.written.fetch_add(*lines, Ordering::Relaxed),
             Some(Err(error)) => {
@@ -195,6 +222,7 @@ impl Disk {
             }
             None => self.counters.failed.fetch_add(*lines, Ordering::Relaxed),
         };
+        self.counters.done.fetch_add(*lines, Ordering::Release);
         batch.clear();
         *lines = 0;
     }
@@ -206,6 +234,14 @@ impl Disk {
                 tracing::error!(path = %self.path.display(), %error, "cannot open the file of call-detail records");
             }
         }
+    }
+}
+
+/// fdatasync(2): EINVAL is what has no disk behind it, a pipe or a device, says.
+fn sync(file: &File) -> io::Result<()> {
+    match file.sync_data() {
+        Err(e) if e.kind() == io::ErrorKind::InvalidInput => Ok(()),
+        result => result,
     }
 }
 
@@ -292,7 +328,7 @@ mod tests {
         assert!(made.success());
         // A pipe that nobody reads blocks its writer when full (64 KiB, pipe(7)).
         let _reader = OpenOptions::new().read(true).write(true).open(&fifo).unwrap();
-        let writer = CdrWriter::start_with(&fifo, 4).unwrap();
+        let writer = CdrWriter::start_with(&fifo, 4, true).unwrap();
         let record = json!({ "padding": "x".repeat(16 * 1024) });
         let start = std::time::Instant::now();
         let mut refused = 0;
@@ -310,6 +346,36 @@ mod tests {
         });
         drop(_reader);
         drop(writer);
+        fs::remove_dir_all(directory).unwrap();
+    }
+
+    #[test]
+    fn a_record_is_done_once_it_is_in_the_file() {
+        let directory = directory("done");
+        let path = directory.join("cdr.jsonl");
+        let writer = CdrWriter::start_durable(&path).unwrap();
+        assert_eq!((writer.last(), writer.done()), (0, 0));
+        for n in 1..=200 {
+            assert!(writer.write(&json!({ "n": n })));
+            assert_eq!(writer.last(), n);
+            let done = writer.done();
+            let lines = fs::read_to_string(&path).unwrap().lines().count() as u64;
+            assert!(done <= lines && lines <= n, "{done} {lines} {n}");
+        }
+        let start = std::time::Instant::now();
+        while writer.done() < 200 {
+            assert!(start.elapsed() < Duration::from_secs(10));
+            thread::sleep(Duration::from_millis(1));
+        }
+        drop(writer);
+        // What cannot be written is done too: nobody waits for it.
+        let writer = CdrWriter::start_durable(Path::new("/dev/full")).unwrap();
+        assert!(writer.write(&json!({ "n": 1 })));
+        while writer.done() < 1 {
+            assert!(start.elapsed() < Duration::from_secs(10));
+            thread::sleep(Duration::from_millis(1));
+        }
+        assert_eq!(writer.counters().failed(), 1);
         fs::remove_dir_all(directory).unwrap();
     }
 

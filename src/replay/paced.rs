@@ -156,8 +156,8 @@ pub fn run(options: &Options) -> Result<Report, ReplayError> {
     let memory_mb = ((u64::from(MBUFS) * BUFFER_BYTES) >> 20) as u32 + 64;
     let config = config_for(
         options.device.clone(),
-        Cores { workers: vec![options.cpu], slow: options.main_cpu, poll: Poll::Busy },
-        Dpdk { hugepages: options.hugepages, memory_mb, mbufs: MBUFS, eal_args: Vec::new() },
+        Cores { workers: vec![options.cpu], slow: Some(options.main_cpu), pair: None, poll: Poll::Busy },
+        Dpdk { hugepages: options.hugepages, memory_mb: Some(memory_mb), mbufs: Some(MBUFS), eal_args: Vec::new() },
     )?;
     let Opened { workers, slow: _slow, ports, meters: _meters, launcher, pool } = dpdk::open(&config)?;
     let table = FlowTable::new(&ground.addresses, ground.low, ground.high, flows.len() + SPARE_ENTRIES, 1);

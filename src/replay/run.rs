@@ -28,6 +28,7 @@ use crate::{
         DropReason, FlowTable, Publisher, PuntClass,
         counters::{PortCounter, WorkerCounters},
         event::Events,
+        lease::Floating,
         nexthop::{NextHop, NextHopId},
         state::StateLine,
     },
@@ -260,11 +261,11 @@ fn configuration(options: &Options, parts: &Parts, packets: u64, table_bytes: u6
     let mbufs = packets as u32 + 10_000 * (options.cpus.len() as u32 + 1);
     config_for(
         format!("net_pcap0,{},infinite_rx=1", files.join(",")),
-        Cores { workers: options.cpus.clone(), slow: options.main_cpu, poll: Poll::Busy },
+        Cores { workers: options.cpus.clone(), slow: Some(options.main_cpu), pair: None, poll: Poll::Busy },
         Dpdk {
             hugepages: options.hugepages,
-            memory_mb: ((u64::from(mbufs) * BUFFER_BYTES + table_bytes) >> 20) as u32 + 64,
-            mbufs,
+            memory_mb: Some(((u64::from(mbufs) * BUFFER_BYTES + table_bytes) >> 20) as u32 + 64),
+            mbufs: Some(mbufs),
             eal_args: Vec::new(),
         },
     )
@@ -335,6 +336,7 @@ impl Crew {
                 kernel: Kernel::detect(),
                 ports: facts.to_vec(),
                 sip_ports: Vec::new(),
+                floating: Floating::none(),
             };
             let stop = stop.clone();
             let job = Box::new(move || Worker::new(io, shared, &Punt::default(), Poll::Busy).run(&stop));

@@ -8,16 +8,9 @@ use std::{
     hash::Hash,
 };
 
-use serde::{Deserialize, Serialize};
-
 use crate::base::Time;
 
-#[derive(Clone, Debug, Serialize, Deserialize)]
-#[serde(
-    from = "Vec<(Time, K)>",
-    into = "Vec<(Time, K)>",
-    bound(serialize = "K: Copy + Ord + Hash + Serialize", deserialize = "K: Copy + Ord + Hash + Deserialize<'de>")
-)]
+#[derive(Clone, Debug)]
 pub struct Deadlines<K: Copy + Ord + Hash> {
     queue: BTreeSet<(Time, K)>,
     at: HashMap<K, Time>,
@@ -47,6 +40,10 @@ impl<K: Copy + Ord + Hash> Deadlines<K> {
         }
     }
 
+    pub fn get(&self, key: &K) -> Option<Time> {
+        self.at.get(key).copied()
+    }
+
     pub fn next(&self) -> Option<Time> {
         self.queue.first().map(|(at, _)| *at)
     }
@@ -68,22 +65,6 @@ impl<K: Copy + Ord + Hash> Deadlines<K> {
 
     pub fn is_empty(&self) -> bool {
         self.queue.is_empty()
-    }
-}
-
-impl<K: Copy + Ord + Hash> From<Vec<(Time, K)>> for Deadlines<K> {
-    fn from(list: Vec<(Time, K)>) -> Self {
-        let mut deadlines = Deadlines::default();
-        for (at, key) in list {
-            deadlines.set(key, Some(at));
-        }
-        deadlines
-    }
-}
-
-impl<K: Copy + Ord + Hash> From<Deadlines<K>> for Vec<(Time, K)> {
-    fn from(deadlines: Deadlines<K>) -> Self {
-        deadlines.queue.into_iter().collect()
     }
 }
 

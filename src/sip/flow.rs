@@ -88,3 +88,102 @@ impl Path {
         Some(Path { flow: Flow { remote, connection: None, ..self.flow }, fallback: None })
     }
 }
+
+/// A listener as another host names it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ListenerName {
+    address: String,
+    transport: SipTransport,
+    port: u16,
+}
+
+impl From<&Local> for ListenerName {
+    fn from(local: &Local) -> Self {
+        ListenerName { address: local.name.clone(), transport: local.transport, port: local.bind.port() }
+    }
+}
+
+/// Makes what another host saved fit this one: its listeners become ours of the same names, and its connections, which
+/// died with it, none.
+#[derive(Clone, Debug)]
+pub struct Relocation {
+    /// By their number.
+    listeners: Vec<ListenerId>,
+}
+
+impl Relocation {
+    /// What was there and is not here.
+    const NOWHERE: ListenerId = ListenerId(u16::MAX);
+
+    /// Without names both hosts have the same listeners.
+    pub fn new(theirs: &[ListenerName], ours: &[Local]) -> Relocation {
+        let ours: Vec<ListenerName> = ours.iter().map(ListenerName::from).collect();
+        let here = |name: &ListenerName| {
+            let same = |our: &&ListenerName| our.address == name.address && our.transport == name.transport;
+            let exact = ours.iter().position(|our| our == name);
+            let at = exact.or_else(|| ours.iter().position(|our| same(&our)));
+            at.and_then(|at| u16::try_from(at).ok()).map_or(Self::NOWHERE, ListenerId)
+        };
+        Relocation { listeners: theirs.iter().map(here).collect() }
+    }
+
+    pub fn listener(&self, id: &mut ListenerId) {
+        if !self.listeners.is_empty() {
+            *id = self.listeners.get(usize::from(id.0)).copied().unwrap_or(Self::NOWHERE);
+        }
+    }
+
+    pub fn flow(&self, flow: &mut Flow) {
+        flow.connection = None;
+        self.listener(&mut flow.local);
+    }
+
+    pub fn path(&self, path: &mut Path) {
+        *path = path.without_connection().unwrap_or(*path);
+        self.flow(&mut path.flow);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn local(name: &str, transport: SipTransport, port: u16) -> Local {
+        let bind = SocketAddr::new(IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), port);
+        Local { name: name.into(), bind, told: bind.ip(), transport }
+    }
+
+    #[test]
+    fn listeners_are_found_by_name_wherever_they_stand() {
+        let theirs = [
+            local("a", SipTransport::Udp, 5060),
+            local("b", SipTransport::Tcp, 5060),
+            local("a", SipTransport::Udp, 5070),
+            local("gone", SipTransport::Udp, 5060),
+        ];
+        let ours = [
+            local("b", SipTransport::Tcp, 5080),
+            local("a", SipTransport::Udp, 5070),
+            local("a", SipTransport::Udp, 5060),
+        ];
+        let names: Vec<ListenerName> = theirs.iter().map(ListenerName::from).collect();
+        let here = Relocation::new(&names, &ours);
+        let moved = [0, 1, 2, 3, 4].map(|id| {
+            let mut id = ListenerId(id);
+            here.listener(&mut id);
+            id.0
+        });
+        assert_eq!(moved, [2, 0, 1, u16::MAX, u16::MAX]);
+    }
+
+    #[test]
+    fn a_path_goes_on_without_its_connection() {
+        let at = |port| SocketAddr::new(IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), port);
+        let connection = Some(ConnectionId(7));
+        let flow = Flow { local: ListenerId(0), transport: SipTransport::Tcp, remote: at(40_000), connection };
+        let mut path = Path { flow, fallback: Some(at(5060)) };
+        Relocation::new(&[], &[]).path(&mut path);
+        let flow = Flow { remote: at(5060), connection: None, ..flow };
+        assert_eq!(path, Path { flow, fallback: None });
+    }
+}

@@ -12,7 +12,6 @@ pub mod message;
 pub mod names;
 pub mod outside;
 pub mod overload;
-pub mod pairs;
 pub mod register;
 pub mod route;
 pub mod sdp;

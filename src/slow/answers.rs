@@ -21,6 +21,7 @@ use crate::{
         counters::{PortCounter, WorkerCounters},
         plan::Admit,
     },
+    ha::link::{Link, Wish},
     io::dpdk::{Meters, PortFacts},
     observe::{
         Health,
@@ -56,6 +57,8 @@ pub struct View<'a> {
     pub config: &'a Config,
     pub health: &'a Health,
     pub drain_until: &'a mut Option<Time>,
+    /// None: this host is alone.
+    pub pair: Option<&'a Link>,
 }
 
 pub fn answer(view: &mut View<'_>, request: AdminRequest) -> AdminResponse {
@@ -111,6 +114,10 @@ pub fn answer(view: &mut View<'_>, request: AdminRequest) -> AdminResponse {
             Ok(own) => Ok(Answer::Certificates(certificates(&own))),
             Err(e) => Err(format!("the certificates from before stay in use: {e}")),
         },
+        AdminRequest::HaStatus {} => pair(view).map(|pair| Answer::Ha(Box::new((*pair.status()).clone()))),
+        AdminRequest::HaSwitchover {} => wish(view, Wish::Switchover),
+        AdminRequest::HaFreeze {} => wish(view, Wish::Freeze),
+        AdminRequest::HaJoin {} => wish(view, Wish::Join),
         AdminRequest::Status {} => Ok(Answer::Status(Status {
             node: view.config.node.name.clone(),
             version: env!("TANDEM_VERSION").to_owned(),
@@ -124,6 +131,14 @@ pub fn answer(view: &mut View<'_>, request: AdminRequest) -> AdminResponse {
         Ok(answer) => AdminResponse::Ok(answer),
         Err(sentence) => AdminResponse::Error(sentence),
     }
+}
+
+fn pair<'a>(view: &View<'a>) -> Result<&'a Link, String> {
+    view.pair.ok_or_else(|| "this host is alone: its configuration has no [ha]".to_owned())
+}
+
+fn wish(view: &View<'_>, wish: Wish) -> Result<Answer, String> {
+    pair(view)?.wish(wish).map(|status| Answer::Ha(Box::new((*status).clone())))
 }
 
 /// The call with this id, or the only one whose id begins so.

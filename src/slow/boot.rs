@@ -9,7 +9,7 @@ use std::{
         Arc, Mutex,
         atomic::{AtomicBool, Ordering},
     },
-    time::{SystemTime, UNIX_EPOCH},
+    time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
 use anyhow::Context;
@@ -19,14 +19,17 @@ use signal_hook_mio::v1_0::Signals;
 
 use super::{
     answers::PortFiles,
+    floating::{FloatingAddresses, Place},
     kernel::NetlinkKernel,
     meters::{SlowMeters, WorkerMeters},
     ng::NgSockets,
+    pair::Pair,
     resolver::Resolver,
     round::{
         Round, Sources, TOKEN_ADMIN, TOKEN_EXCEPTION, TOKEN_NETLINK, TOKEN_NG, TOKEN_RESOLVER, TOKEN_SIGNALS, TOKEN_SIP,
     },
     sockets::{Sockets, trunk_peers},
+    supervisor::Supervisor,
 };
 use crate::{
     base::{
@@ -36,10 +39,23 @@ use crate::{
         limits::{CANDIDATES_QUEUED, MAX_NEXT_HOPS},
     },
     codec::Kernel,
-    config::{Config, Destination, NamedDestination, SipTransport},
+    config::{self, Config, Destination, Ha, HaProvider, NamedDestination, SipTransport},
     control::engine::Engine,
     fast::{Shared, Worker, worker::PortFacts},
-    flow::{FlowTable, counters::WorkerCounters, event::Events},
+    flow::{
+        FlowTable,
+        counters::WorkerCounters,
+        event::Events,
+        lease::{Floating, Lease},
+    },
+    ha::{
+        meters::PairMeters,
+        pair::{Pair as PairThread, Setup},
+        provider::Provider,
+        replica::{self, Replica},
+        replicate::Role,
+    },
+    host::{self, plan::memory::flow_entries},
     io::{
         PacketIo,
         dpdk::{self, DpdkIo, Launcher, Opened, Running},
@@ -53,19 +69,22 @@ use crate::{
 };
 
 /// Runs the appliance until it is told to end and its calls have ended.
-pub fn run(config: Config) -> anyhow::Result<()> {
+pub fn run(mut config: Config) -> anyhow::Result<()> {
     let clock = Monotonic::start();
+    host::settle(&mut config)?;
     let config = Arc::new(config);
     let health = Arc::new(Health::new(clock));
     let registry = Arc::new(Registry::new());
     // Threads of their own first: they do not inherit the slow path's CPU.
     let _http = config.metrics.listen.map(|at| HttpServer::start(at, registry.clone(), health.clone())).transpose()?;
-    let cdr = config.cdr.file.as_deref().map(CdrWriter::start).transpose()?;
+    // A standby may forget a record only once it is on the disk, not merely in the kernel's memory.
+    let start_cdr = if config.ha.is_some() { CdrWriter::start_durable } else { CdrWriter::start };
+    let cdr = config.cdr.file.as_deref().map(start_cdr).transpose()?;
     let poll = Poll::new().context("cannot make a poll instance")?;
     let resolver = open_resolver(&config, &poll)?;
     let credentials = Credentials::load(&config)?;
 
-    let Opened { workers, slow: slow_io, ports, meters, launcher, .. } = dpdk::open(&config)?;
+    let Opened { workers, slow: mut slow_io, ports, meters, launcher, .. } = dpdk::open(&config)?;
     let table = flow_table(&config, &launcher)?;
     let (exceptions, neighbours) = open_kernel_side(&config, &ports)?;
     let mut admin = AdminServer::bind(&config.admin.socket)?;
@@ -78,11 +97,13 @@ pub fn run(config: Config) -> anyhow::Result<()> {
     sockets.arm(credentials);
     let ng = open_ng(&config, now, &poll)?;
 
+    let floating = floating(&config);
+    slow_io.guard(floating.clone());
     let events: Vec<Arc<Events>> = workers.iter().map(|_| Arc::new(Events::new(CANDIDATES_QUEUED))).collect();
     let counters: Vec<WorkerCounters> = workers.iter().map(|io| WorkerCounters::new(io.ports())).collect();
     let neighbours = Rc::new(RefCell::new(neighbours));
     let kernel = NetlinkKernel::new(neighbours.clone());
-    let engine = Engine::new(&config, table.clone(), events.clone(), Box::new(kernel.clone()));
+    let mut engine = Engine::new(&config, table.clone(), events.clone(), Box::new(kernel.clone()));
 
     let calls = Arc::new(CallMetrics::default());
     let slow_meters = Arc::new(SlowMeters::default());
@@ -92,7 +113,7 @@ pub fn run(config: Config) -> anyhow::Result<()> {
     registry.add(Arc::new(WorkerMeters::new(&config, &counters, devices.clone(), launcher.ticks_per_second())));
 
     let stop = Arc::new(AtomicBool::new(false));
-    let running = launch(&config, &launcher, workers, &ports, &table, &events, &counters, &stop)?;
+    let running = launch(&config, &launcher, workers, &ports, &table, &events, &counters, &floating, &stop)?;
     for port in &ports {
         tracing::info!(
             port = port.name,
@@ -103,13 +124,29 @@ pub fn run(config: Config) -> anyhow::Result<()> {
             "port is up"
         );
     }
+    // The last to start: from its first heartbeat on this host can be active.
+    let (thread, pair) = match &config.ha {
+        None => (None, None),
+        Some(ha) => {
+            let places = places(&config, &ports, &exceptions);
+            let (thread, pair) = open_pair(&config, ha, clock, &launcher, &ports, places, &floating)?;
+            registry.add(Arc::new(PairMeters(pair.link().shared())));
+            engine.follow(clock.now());
+            (Some(thread), Some(pair))
+        }
+    };
     health.started();
+    let supervisor = Supervisor::from_environment();
+    supervisor.ready();
     tracing::info!(node = config.node.name, workers = running.len(), "tandem answers");
 
-    let sources = Sources { poll, signals, admin, sockets, exceptions, slow_io, neighbours, kernel, resolver, ng };
+    let sources =
+        Sources { poll, signals, admin, sockets, exceptions, slow_io, neighbours, kernel, resolver, supervisor, ng };
     let files = PortFiles { facts: ports, counters, devices };
-    let mut round = Round::new(config, clock, sources, engine, endpoint, files, cdr, health, calls, slow_meters);
+    let mut round = Round::new(config, clock, sources, engine, endpoint, files, cdr, health, calls, slow_meters, pair);
     round.run();
+    // The peer hears nothing from here on.
+    drop(thread);
 
     stop.store(true, Ordering::Relaxed);
     for worker in running {
@@ -117,6 +154,78 @@ pub fn run(config: Config) -> anyhow::Result<()> {
     }
     tracing::info!("tandem has ended");
     Ok(())
+}
+
+/// What moves with the role. An address that is also the host's own (an Elastic IP's) stays with it: only what others are
+/// told moves.
+fn moves(config: &Config) -> impl Iterator<Item = &config::Address> {
+    config.addresses.iter().filter(|address| {
+        let port = config.ports.iter().find(|port| port.name == address.port);
+        let own = port.is_some_and(|port| port.addresses.iter().any(|own| own.addr() == address.local));
+        address.floating && !own
+    })
+}
+
+fn floating(config: &Config) -> Floating {
+    match &config.ha {
+        None => Floating::none(),
+        Some(_) => {
+            let addresses = moves(config).map(|address| address.local).collect();
+            Floating { lease: Arc::new(Lease::ended()), addresses }
+        }
+    }
+}
+
+fn places(config: &Config, ports: &[dpdk::PortFacts], exceptions: &[Exception]) -> Vec<Place> {
+    let place = |address: &config::Address| {
+        let at = config.ports.iter().position(|port| port.name == address.port)?;
+        let (facts, exception) = (ports.get(at)?, exceptions.get(at)?);
+        Some(Place { address: address.local, port: facts.id, mac: facts.mac, ifindex: exception.ifindex() })
+    };
+    moves(config).filter_map(place).collect()
+}
+
+/// What moves the addresses; None: taking over is all, and the slow path tells the network.
+#[cfg(feature = "ec2")]
+fn provider(config: &Config, ha: &Ha, ports: &[dpdk::PortFacts]) -> anyhow::Result<Option<Box<dyn Provider>>> {
+    use crate::ha::provider::ec2;
+    let Some(keys) = ha.ec2.as_ref().filter(|_| ha.provider == HaProvider::Ec2) else { return Ok(None) };
+    let mac = |name: &str| ports.iter().find(|port| port.name == name).map(|port| port.mac);
+    let settings = ec2::Settings::of(keys, config, mac)?;
+    Ok(Some(Box::new(ec2::Ec2::new(settings).context("the EC2 provider cannot start")?)))
+}
+
+/// A configuration that asks for more is refused before this.
+#[cfg(not(feature = "ec2"))]
+fn provider(_: &Config, _: &Ha, _: &[dpdk::PortFacts]) -> anyhow::Result<Option<Box<dyn Provider>>> {
+    Ok(None)
+}
+
+fn open_pair(
+    config: &Config,
+    ha: &Ha,
+    clock: Monotonic,
+    launcher: &Launcher,
+    ports: &[dpdk::PortFacts],
+    places: Vec<Place>,
+    floating: &Floating,
+) -> anyhow::Result<(PairThread, Pair)> {
+    let addresses = FloatingAddresses::new(places, ha.provider == HaProvider::Garp)?;
+    let mut replica = Replica::start(replica::Settings::new(&config.node.name, ha), clock, None)?;
+    replica.be(Role::Standby);
+    let device = *launcher;
+    let (thread, link) = PairThread::start(Setup {
+        ha,
+        node: &config.node.name,
+        provider: provider(config, ha, ports)?,
+        lease: floating.lease.clone(),
+        clock,
+        ticks: Box::new(move || device.ticks()),
+        ticks_per_second: launcher.ticks_per_second(),
+        cpu: config.cores.pair,
+    })?;
+    let commit = Duration::from_millis(ha.commit_ms.into());
+    Ok((thread, Pair::new(link, replica, addresses, commit, config.cores.workers.len())))
 }
 
 /// Only where a destination is a name: most appliances need no DNS.
@@ -143,9 +252,7 @@ fn open_ng(config: &Config, now: Time, poll: &Poll) -> anyhow::Result<Option<NgS
 fn flow_table(config: &Config, launcher: &Launcher) -> anyhow::Result<Arc<FlowTable>> {
     let media: Vec<_> = config.addresses.iter().map(|a| a.local).collect();
     let range = config.media.ports;
-    // Four flows a session; an eighth more, because a version that is replaced waits a burst before it is spare.
-    let flows = config.media.max_sessions as usize * 4;
-    let sizes = FlowTable::sizes(&media, range.low, range.high, flows + flows / 8 + 1_024);
+    let sizes = FlowTable::sizes(&media, range.low, range.high, flow_entries(config.media.max_sessions));
     let memory = sizes.try_map(|name, words| launcher.zone(name, words))?;
     debug_assert!(MAX_NEXT_HOPS <= usize::from(u16::MAX));
     Ok(FlowTable::on(&media, range.low, range.high, config.cores.workers.len(), memory))
@@ -190,6 +297,7 @@ fn launch(
     table: &Arc<FlowTable>,
     events: &[Arc<Events>],
     counters: &[WorkerCounters],
+    floating: &Floating,
     stop: &Arc<AtomicBool>,
 ) -> anyhow::Result<Vec<Running>> {
     let kernel = Kernel::detect();
@@ -215,6 +323,7 @@ fn launch(
             kernel,
             ports: facts.clone(),
             sip_ports: sip_ports.clone(),
+            floating: floating.clone(),
         };
         let (punt, poll, stop) = (config.punt.clone(), config.cores.poll, stop.clone());
         let job = Box::new(move || Worker::new(io, shared, &punt, poll).run(&stop));
@@ -232,7 +341,7 @@ fn port_of(uri: &str) -> Option<u16> {
 }
 
 /// For tags, branches and Call-IDs: not guessable.
-fn seed() -> anyhow::Result<Seed> {
+pub fn seed() -> anyhow::Result<Seed> {
     let mut seed = Seed::default();
     getrandom::fill(&mut seed).map_err(|e| anyhow::anyhow!("the kernel gives no random bytes: {e}"))?;
     Ok(seed)

@@ -58,6 +58,7 @@ pub struct Snapshot {
     pub cdr_queued: usize,
     pub cdr: Option<Arc<CdrCounters>>,
     pub ng: Option<NgSnapshot>,
+    pub worker_stalls: Vec<u64>,
 }
 
 /// Of the `ng` protocol.
@@ -168,6 +169,9 @@ impl Source for SlowMeters {
         }
         if let Some(ng) = &s.ng {
             collect_ng(ng, sink);
+        }
+        for (worker, count) in s.worker_stalls.iter().enumerate() {
+            sink.count(&f::WORKER_STALLS, &[("worker", &worker.to_string())], *count);
         }
         if let Some(cdr) = &s.cdr {
             for (result, count) in [("written", cdr.written()), ("dropped", cdr.dropped()), ("failed", cdr.failed())] {

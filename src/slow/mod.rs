@@ -5,10 +5,14 @@
 //! - `sockets`: SIP over UDP and TCP.
 //! - `ng`: the rtpengine control protocol over UDP and TCP.
 //! - `kernel`: next hops from the kernel's routes and neighbours.
+//! - `pair`: the same on a host of a pair: what goes to the standby, what comes from the active host.
+//! - `floating`: the floating addresses on this host.
 //! - `answers`: what the admin socket is told.
 //! - `lateness`: how long what waits for this thread has waited.
 //! - `resolver`: the DNS, on a thread of its own.
 //! - `meters`: what the metrics thread reads.
+//! - `supervisor`: what systemd is told.
+//! - `watch`: workers that stall.
 //!
 //! Workers never wait for this thread, and it never waits for anything but its poll, a millisecond at most: the rings
 //! from the workers are polled, because a worker makes no system call and so cannot wake anybody.
@@ -18,15 +22,21 @@ mod answers;
 #[cfg(feature = "dpdk")]
 mod boot;
 #[cfg(feature = "dpdk")]
+mod floating;
+#[cfg(feature = "dpdk")]
 mod kernel;
 pub mod lateness;
 #[cfg(feature = "dpdk")]
 mod meters;
 pub mod ng;
+#[cfg(feature = "dpdk")]
+mod pair;
 pub mod resolver;
 #[cfg(feature = "dpdk")]
 mod round;
 pub mod sockets;
+pub mod supervisor;
+pub mod watch;
 
 #[cfg(feature = "dpdk")]
 pub use boot::run;

@@ -1,6 +1,12 @@
 //! The slow path's loop. One round: wait a millisecond at most, take what is ready, run what is due, send what came out.
 
-use std::{cell::RefCell, collections::BTreeSet, rc::Rc, sync::Arc, time::Duration};
+use std::{
+    cell::RefCell,
+    collections::{BTreeSet, VecDeque},
+    rc::Rc,
+    sync::Arc,
+    time::Duration,
+};
 
 use mio::{Events, Poll, Token};
 use signal_hook::consts::SIGHUP;
@@ -13,13 +19,17 @@ use super::{
     lateness::Lateness,
     meters::{NgSnapshot, SlowMeters, Snapshot},
     ng::NgSockets,
+    pair::Pair,
     resolver::Resolver,
     sockets::{Received, Sockets},
+    supervisor::Supervisor,
+    watch::{Change, Watch},
 };
 use crate::{
     base::{Time, clock::Monotonic},
     config::Config,
     control::engine::{ControlEvent, Engine},
+    flow::counters::LoopCounter,
     io::{
         SlowIo,
         dpdk::DpdkSlowIo,
@@ -28,7 +38,7 @@ use crate::{
     },
     observe::{CdrWriter, Health, admin::AdminServer, metrics::CallMetrics},
     sip::{
-        endpoint::{Endpoint, Level, Output},
+        endpoint::{CallId, CallRecord, Endpoint, Level, Output},
         flow::Flow,
         names::{self, Query},
         trunk::TrunkView,
@@ -78,6 +88,7 @@ pub struct Sources {
     pub kernel: NetlinkKernel,
     /// None: no destination is a name.
     pub resolver: Option<Resolver>,
+    pub supervisor: Supervisor,
     /// None: the protocol is not spoken.
     pub ng: Option<NgSockets>,
 }
@@ -92,14 +103,14 @@ pub struct KernelCounters {
 }
 
 pub struct Round {
-    config: Arc<Config>,
-    clock: Monotonic,
-    sources: Sources,
-    engine: Engine,
-    endpoint: Endpoint,
-    files: PortFiles,
+    pub(super) config: Arc<Config>,
+    pub(super) clock: Monotonic,
+    pub(super) sources: Sources,
+    pub(super) engine: Engine,
+    pub(super) endpoint: Endpoint,
+    pub(super) files: PortFiles,
     cdr: Option<CdrWriter>,
-    health: Arc<Health>,
+    pub(super) health: Arc<Health>,
     calls: Arc<CallMetrics>,
     meters: Arc<SlowMeters>,
     counters: KernelCounters,
@@ -117,6 +128,11 @@ pub struct Round {
     took: Duration,
     /// The trunks' figures, renewed each second.
     trunks: Arc<Vec<TrunkView>>,
+    /// None: a host without a peer.
+    pub(super) pair: Option<Pair>,
+    /// Records that the disk does not have yet, by their lines.
+    unwritten: VecDeque<(u64, CallId)>,
+    watch: Watch,
 }
 
 impl Round {
@@ -132,9 +148,11 @@ impl Round {
         health: Arc<Health>,
         calls: Arc<CallMetrics>,
         meters: Arc<SlowMeters>,
+        pair: Option<Pair>,
     ) -> Self {
         let frame = vec![0; sources.exceptions.iter().map(Exception::frame_bytes).max().unwrap_or(2048)];
         let now = clock.now();
+        let watch = Watch::new(files.counters.len(), now);
         Round {
             config,
             clock,
@@ -158,7 +176,15 @@ impl Round {
             lateness: Lateness::new(now),
             took: Duration::ZERO,
             trunks: Arc::default(),
+            pair,
+            unwritten: VecDeque::new(),
+            watch,
         }
+    }
+
+    /// Whether this host answers SIP: not as the standby of a pair.
+    fn speaks(&self) -> bool {
+        self.pair.as_ref().is_none_or(Pair::speaks)
     }
 
     /// Until the calls have ended after a signal to end.
@@ -174,12 +200,14 @@ impl Round {
             }
             let now = self.clock.now();
             self.sources.kernel.set_now(now);
+            self.pair_turn(now);
             let all_punted = self.pass_punted();
             self.pass_injected();
             let mut ready = std::mem::take(&mut self.again);
             ready.extend(events.iter().map(|e| e.token()));
             ready.into_iter().for_each(|token| self.ready(now, token));
-            let due = self.endpoint.next_deadline().map_or(Duration::ZERO, |at| now.since(at));
+            let next = self.endpoint.next_deadline().filter(|_| self.speaks());
+            let due = next.map_or(Duration::ZERO, |at| now.since(at));
             let waited = self.lateness.look(now, all_punted && self.again.is_empty());
             let late = waited.max(due).max(self.took);
             self.meters.late(late, self.endpoint.offer_waited(now));
@@ -188,6 +216,7 @@ impl Round {
             self.send_out(now);
             self.take_offers(now);
             self.send_out(now);
+            self.pair_progress(now);
             let done = self.clock.now();
             self.took = done - now;
             self.meters.round(self.took);
@@ -201,12 +230,16 @@ impl Round {
         if !self.again.is_empty() || self.endpoint.offers_waiting() > 0 || self.sources.slow_io.punted_waits() {
             return Duration::ZERO;
         }
-        let deadline = self.endpoint.next_deadline().unwrap_or(Time::NEVER);
+        let deadline = self.endpoint.next_deadline().filter(|_| self.speaks()).unwrap_or(Time::NEVER);
+        let deadline = self.pair.as_ref().map_or(deadline, |pair| pair.next_deadline().min(deadline));
         (deadline - self.clock.now()).min(WAIT)
     }
 
     /// New calls, as long as there is time for them in this round; one at least.
     fn take_offers(&mut self, began: Time) {
+        if !self.speaks() {
+            return;
+        }
         let until = self.clock.now().max(began) + NEW_CALLS;
         while self.endpoint.take_offer(self.clock.now(), &mut self.engine) && self.clock.now() < until {}
     }
@@ -283,6 +316,10 @@ impl Round {
     }
 
     fn take(&mut self, now: Time, received: Vec<Received>) {
+        // What reaches a standby was meant for the active host, and its sender asks again.
+        if !self.speaks() {
+            return;
+        }
         for r in received {
             match r {
                 Received::Datagram(flow, bytes) => self.endpoint.datagram(now, flow, bytes, &mut self.engine),
@@ -322,23 +359,33 @@ impl Round {
                 let _ = reload(&mut self.sources.sockets, &self.config);
                 continue;
             }
-            if self.drain_until.is_some() {
+            let alone = self.drain_until.is_none() && self.end_at.is_none();
+            if alone && self.pair.as_mut().is_some_and(|pair| pair.leave(now)) {
+                tracing::info!("the peer takes over, then tandem ends");
+            } else if self.drain_until.is_some() {
                 tracing::info!("a second signal: calls in progress are ended now");
                 self.endpoint.drain(now, now, &mut self.engine);
                 self.end_at = Some(now + LAST_WORDS);
             } else {
-                let until = now + Duration::from_secs(self.config.node.drain_s);
-                drain(&mut self.endpoint, &mut self.engine, &self.health, now, until);
-                self.drain_until = Some(until);
+                self.sources.supervisor.stopping();
+                self.begin_drain(now);
             }
         }
     }
 
+    fn begin_drain(&mut self, now: Time) {
+        let until = now + Duration::from_secs(self.config.node.drain_s);
+        drain(&mut self.endpoint, &mut self.engine, &self.health, now, until);
+        self.drain_until = Some(until);
+    }
+
     fn answer_admin(&mut self, now: Time) {
-        let Self { endpoint, engine, files, config, health, drain_until, sources, clock, .. } = self;
+        let Self { endpoint, engine, files, config, health, drain_until, sources, clock, pair, .. } = self;
         let Sources { admin, sockets, .. } = sources;
         admin.poll(now, &mut |request| {
-            let mut view = View { now, clock: *clock, endpoint, engine, sockets, files, config, health, drain_until };
+            let pair = pair.as_ref().map(Pair::link);
+            let mut view =
+                View { now, clock: *clock, endpoint, engine, sockets, files, config, health, drain_until, pair };
             answers::answer(&mut view, request)
         });
     }
@@ -347,6 +394,7 @@ impl Round {
         self.engine.tick(now);
         while let Some(event) = self.engine.poll_event() {
             match event {
+                ControlEvent::MediaTimeout(_) if !self.speaks() => {}
                 ControlEvent::MediaTimeout(session) => {
                     let Self { sources, engine, endpoint, .. } = self;
                     let ours = sources.ng.as_mut().is_some_and(|ng| ng.machine.media_timeout(now, session, engine));
@@ -359,7 +407,7 @@ impl Round {
                 }
             }
         }
-        if self.endpoint.next_deadline().is_some_and(|at| at <= now) {
+        if self.speaks() && self.endpoint.next_deadline().is_some_and(|at| at <= now) {
             self.endpoint.tick(now, &mut self.engine);
         }
         self.run_ng(now);
@@ -369,14 +417,35 @@ impl Round {
         }
         if now >= self.next_snapshot {
             self.next_snapshot = now + SNAPSHOT;
+            self.watch_workers(now);
             self.meters.publish(self.snapshot());
             self.health.beat(now);
+            self.sources.supervisor.beat(now, self.health.alive().is_ok());
+        }
+    }
+
+    fn watch_workers(&mut self, now: Time) {
+        let turns = self.files.counters.iter().map(|counters| counters.loop_count(LoopCounter::Iterations));
+        for change in self.watch.look(now, turns) {
+            match change {
+                Change::Stalled { worker, since } => {
+                    let ms = since.as_millis();
+                    self.health.object(&format!("worker {worker}"), "it takes no turns");
+                    tracing::error!(worker, ms, "a worker takes no turns: is its core its own? (tandem tune verify)");
+                }
+                Change::Recovered { worker, after } => {
+                    self.health.clear(&format!("worker {worker}"));
+                    tracing::warn!(worker, ms = after.as_millis(), "a worker that had stalled goes on");
+                }
+            }
         }
     }
 
     fn run_ng(&mut self, now: Time) {
+        let speaks = self.speaks();
         let Self { sources, engine, calls, drain_until, end_at, .. } = self;
         let Some(ng) = sources.ng.as_mut().map(|ng| &mut ng.machine) else { return };
+        ng.stand_by(!speaks);
         if let Some(until) = *drain_until
             && !ng.is_draining()
         {
@@ -385,7 +454,7 @@ impl Round {
         if end_at.is_some() {
             ng.drain(now);
         }
-        if ng.next_deadline().is_some_and(|at| at <= now) {
+        if speaks && ng.next_deadline().is_some_and(|at| at <= now) {
             ng.tick(now, engine);
         }
         ng.take_closed().iter().for_each(|report| calls.media(&report.legs));
@@ -421,22 +490,44 @@ impl Round {
     }
 
     fn send_out(&mut self, now: Time) {
+        self.note_written();
+        let token = self.commit(now);
         while let Some(output) = self.endpoint.poll_output() {
             match output {
-                Output::Send { flow, bytes } => self.send(now, flow, &bytes),
+                Output::Send { flow, bytes } => {
+                    if let Some((flow, bytes)) = self.hold(now, token, flow, bytes) {
+                        self.send(now, flow, &bytes);
+                    }
+                }
                 Output::Record(record) => {
                     if let Some(legs) = &record.legs {
                         self.calls.media(legs);
                     }
-                    if let Some(cdr) = &self.cdr
-                        && !cdr.write(&*record)
-                    {
-                        self.cdr_lost += 1;
-                    }
+                    self.write_down(&record);
                 }
                 Output::Log(note) => log(&note),
                 Output::Resolve(query) => self.ask(now, query),
             }
+        }
+    }
+
+    /// A record goes to the disk's thread; the standby keeps it until the disk has it.
+    fn write_down(&mut self, record: &CallRecord) {
+        match &self.cdr {
+            Some(cdr) if cdr.write(record) => self.unwritten.push_back((cdr.last(), record.id)),
+            Some(_) => {
+                self.cdr_lost += 1;
+                self.endpoint.record_written(record.id);
+            }
+            None => self.endpoint.record_written(record.id),
+        }
+    }
+
+    /// What the disk has by now.
+    fn note_written(&mut self) {
+        let done = self.cdr.as_ref().map_or(u64::MAX, CdrWriter::done);
+        while let Some((_, id)) = self.unwritten.pop_front_if(|(line, _)| *line <= done) {
+            self.endpoint.record_written(id);
         }
     }
 
@@ -447,7 +538,7 @@ impl Round {
         }
     }
 
-    fn send(&mut self, now: Time, flow: Flow, bytes: &[u8]) {
+    pub(super) fn send(&mut self, now: Time, flow: Flow, bytes: &[u8]) {
         let mut received = Vec::new();
         let Self { sources, endpoint, .. } = self;
         sources.sockets.send(now, flow, bytes, endpoint, &mut |r| received.push(r));
@@ -483,12 +574,22 @@ impl Round {
                 calls: ng.machine.in_progress(),
                 connections: ng.connections(),
             }),
+            worker_stalls: self.watch.stalls.clone(),
         }
     }
 
     /// The last messages still have to pass the kernel and the worker, and transactions to be answered: the end comes
     /// when none waits any more, and no later than `LAST_WORDS` after the last call.
     fn ended(&mut self, now: Time) -> bool {
+        if let Some(pair) = &mut self.pair {
+            if pair.has_left() {
+                return true;
+            }
+            if pair.cannot_leave(now) {
+                tracing::warn!("the peer does not take over");
+                self.begin_drain(now);
+            }
+        }
         let ng_drained = self.sources.ng.as_ref().is_none_or(|ng| ng.machine.is_drained());
         if self.drain_until.is_some() && self.endpoint.is_drained() && ng_drained {
             let since = *self.drained_at.get_or_insert(now);

@@ -450,6 +450,12 @@ impl Sockets {
         Some(token)
     }
 
+    /// This host answers no more: its peers connect again, to the one that does.
+    pub fn close_all(&mut self, now: Time) {
+        let all: Vec<Token> = self.connections.keys().copied().collect();
+        all.into_iter().for_each(|token| self.close(now, token, &mut |_| ()));
+    }
+
     /// Closes what is overdue: connections that were not made in time, on which no message ever came, or that have been
     /// idle for long; their peers open new ones (RFC 3261 §18); and those of sources that are banned. Accepts where that
     /// had failed. Once a second.

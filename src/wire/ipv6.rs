@@ -1,6 +1,6 @@
 //! IPv6 headers (RFC 8200) and the walk over extension headers.
 
-use super::{IPPROTO_UDP, Malformed, u16_at};
+use super::{IPPROTO_UDP, Malformed, u16_at, u128_at};
 
 pub const HEADER_LEN: usize = 40;
 
@@ -101,13 +101,6 @@ impl<T: AsRef<[u8]>> Packet<T> {
         }
         Err(Malformed)
     }
-}
-
-#[inline]
-fn u128_at(data: &[u8], at: usize) -> u128 {
-    let mut bytes = [0; 16];
-    bytes.copy_from_slice(&data[at..at + 16]);
-    u128::from_be_bytes(bytes)
 }
 
 /// The header of a UDP datagram without extensions.

@@ -97,7 +97,7 @@ impl Lab {
             old.process.wait(Duration::from_secs(30))?;
         }
         let toml = configuration(&self.room);
-        self.appliance = Some(Appliance::start_with(&self.binary, &toml, &self.ground, &self.room)?);
+        self.appliance = Some(Appliance::start_with(&self.binary, &toml, &self.ground.tandem.name, &self.room)?);
         for _ in 0..3 {
             let outcome = self.trial(100.0, Duration::from_secs(1))?.1;
             if outcome.flawless() {

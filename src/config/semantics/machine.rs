@@ -9,6 +9,7 @@ pub(super) fn check(checker: &mut Checker<'_>) {
     node_name(checker);
     log_level(checker);
     cpus_exist(checker);
+    slow_with_workers(checker);
     cores_shared(checker);
     buffers(checker);
 }
@@ -17,14 +18,17 @@ pub(super) fn check(checker: &mut Checker<'_>) {
 /// escape it.
 fn node_name(checker: &mut Checker<'_>) {
     let name = &checker.config.node.name;
-    let plain = |c: char| c.is_ascii_graphic() && !"()\\\"".contains(c);
-    if name.chars().count() > 64 || !name.chars().all(plain) {
-        checker.error(
-            at!["node", "name"],
-            format!("{name:?}"),
-            "up to 64 printable ASCII characters without blanks, quotes, parentheses and backslashes",
-        );
+    if !is_node_name(name) {
+        checker.error(at!["node", "name"], format!("{name:?}"), NODE_NAME);
     }
+}
+
+pub(super) const NODE_NAME: &str =
+    "up to 64 printable ASCII characters without blanks, quotes, parentheses and backslashes";
+
+pub(super) fn is_node_name(name: &str) -> bool {
+    let plain = |c: char| c.is_ascii_graphic() && !"()\\\"".contains(c);
+    name.chars().count() <= 64 && name.chars().all(plain)
 }
 
 fn log_level(checker: &mut Checker<'_>) {
@@ -42,11 +46,29 @@ fn cpus_exist(checker: &mut Checker<'_>) {
     let Some(allowed) = checker.host.cpus.clone() else { return };
     let cores = &checker.config.cores;
     let workers = cores.workers.iter().enumerate().map(|(index, cpu)| (vec![Step::At(index)], "workers", *cpu));
-    let slow = std::iter::once((Vec::new(), "slow", cores.slow));
-    for (rest, key, cpu) in workers.chain(slow) {
+    let others = [("slow", cores.slow), ("pair", cores.pair)].into_iter();
+    let others = others.filter_map(|(key, cpu)| Some((Vec::new(), key, cpu?)));
+    for (rest, key, cpu) in workers.chain(others) {
         if !allowed.contains(cpu) {
             let path: Vec<Step> = [Step::Key("cores"), Step::Key(key)].into_iter().chain(rest).collect();
             checker.error(&path, format!("CPU {cpu}"), format!("a CPU that this process may use: {allowed}"));
+        }
+    }
+}
+
+/// The plan for this machine seats everybody, or nobody.
+fn slow_with_workers(checker: &mut Checker<'_>) {
+    let cores = &checker.config.cores;
+    if !cores.workers.is_empty() || !checker.whole(&["cores.workers"]) {
+        return;
+    }
+    for (key, cpu) in [("slow", cores.slow), ("pair", cores.pair)] {
+        if let Some(cpu) = cpu {
+            checker.error(
+                at!["cores", key],
+                format!("CPU {cpu}, and no cores.workers"),
+                "both, or neither: then `tandem tune plan` says who runs where",
+            );
         }
     }
 }
@@ -69,20 +91,27 @@ fn cores_shared(checker: &mut Checker<'_>) {
             first_seen.insert(*cpu, index);
         }
     }
-    if let Some(worker) = first_seen.get(&cores.slow) {
+    for (key, named) in [("slow", cores.slow), ("pair", cores.pair)] {
+        let cpu = named.unwrap_or_else(|| cores.slow());
+        let Some(worker) = first_seen.get(&cpu) else { continue };
+        // The pair thread that is not named shares the slow path's CPU, of which the first turn has told.
+        if key == "pair" && named.is_none() {
+            continue;
+        }
+        let path = if named.is_some() { at!["cores", key] } else { at!["cores"] };
         checker.error(
-            at!["cores", "slow"],
-            format!("CPU {}, as for worker {}", cores.slow, worker + 1),
+            path,
+            format!("CPU {cpu}, as for worker {}", worker + 1),
             "a CPU that no worker has, or poll = \"adaptive\"",
         );
     }
 }
 
 /// A port's rings are filled from one pool: one receive queue and one transmit queue per worker, one pair for the slow
-/// path.
+/// path. Buffers that nobody named are as many as it takes.
 fn buffers(checker: &mut Checker<'_>) {
     let queues = checker.config.cores.workers.len() as u64 + 1;
-    let mbufs = u64::from(checker.config.dpdk.mbufs);
+    let Some(mbufs) = checker.config.dpdk.mbufs.map(u64::from) else { return };
     for (index, port) in checker.config.ports.iter().enumerate() {
         let needed = queues * (u64::from(port.rx_descriptors) + u64::from(port.tx_descriptors));
         if needed > mbufs {

@@ -4,6 +4,8 @@
 mod account;
 mod calls;
 mod dialplan;
+mod ha;
+mod ha_ec2;
 mod machine;
 mod network;
 mod ng;
@@ -29,6 +31,8 @@ pub fn check(document: &Document<'_>, config: &Config, host: &Host, holes: &Hole
     protection::check(&mut checker);
     tls::check(&mut checker);
     dialplan::check(&mut checker);
+    ha::check(&mut checker);
+    ha_ec2::check(&mut checker);
     ng::check(&mut checker);
     checker.problems
 }

@@ -125,7 +125,7 @@ fn is_host(net: &IpNet) -> bool {
     }
 }
 
-fn is_unicast(ip: IpAddr) -> bool {
+pub(super) fn is_unicast(ip: IpAddr) -> bool {
     let broadcast = matches!(ip, IpAddr::V4(v4) if v4.is_broadcast());
     !ip.is_unspecified() && !ip.is_multicast() && !ip.is_loopback() && !broadcast
 }

@@ -4,6 +4,7 @@ mod admission;
 mod allocation;
 mod forwarding;
 mod lane;
+mod lease;
 mod punting;
 mod rig;
 mod stream;

@@ -11,6 +11,7 @@ use crate::{
         DropReason, FlowClass, FlowTable, Plan, PtOp, PtRule, Publisher, PuntClass,
         counters::{PortCounter, WorkerCounters},
         event::Events,
+        lease::{Floating, Lease},
         nexthop::{NextHop, NextHopId},
         plan::Admit,
     },
@@ -38,6 +39,7 @@ pub struct Rig {
     pub counters: WorkerCounters,
     pub events: Arc<Events>,
     pub table: Arc<FlowTable>,
+    pub lease: Arc<Lease>,
 }
 
 pub fn addr(s: &str) -> SocketAddr {
@@ -57,7 +59,8 @@ impl Rig {
         let io = SimulatedIo::new(2);
         io.0.borrow_mut().offloads = offloads;
         let (worker, counters, events) = worker(&io, &table, 0, offloads, &punt);
-        Rig { io, worker, publisher: Publisher::new(table.clone()), counters, events, table }
+        let lease = worker.lease().clone();
+        Rig { io, worker, publisher: Publisher::new(table.clone()), counters, events, table, lease }
     }
 
     /// Another worker on the same table, with ports of its own.
@@ -126,6 +129,7 @@ fn worker(
         kernel: Kernel::detect(),
         ports,
         sip_ports: vec![5060],
+        floating: Floating { addresses: vec![addr(OUT).ip(), addr(OUT6).ip()], ..Floating::none() },
     };
     (Worker::new(io.clone(), shared, punt, Poll::Busy), counters, events)
 }

@@ -4,6 +4,9 @@
 //! Claim, then confirm, else yield: the EC2 API is asynchronous and the last writer wins, so having asked for an address
 //! is not having it. Several addresses do not move at once: some of them moved is a state of its own, tried again.
 
+#[cfg(feature = "ec2")]
+pub mod ec2;
+
 use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};

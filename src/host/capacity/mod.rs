@@ -247,6 +247,11 @@ fn spread_over(each: u64, shares: u64) -> u64 {
     if shares == 0 { 0 } else { each * RSS_ENTRIES / RSS_ENTRIES.div_ceil(shares) }
 }
 
+/// The fewest queues that carry so many packets each way; None: no number of them does.
+pub fn queues_for(packets_per_s: u64) -> Option<u64> {
+    shares_needed(packets_per_s, QUEUE_PACKETS_PER_S)
+}
+
 /// The fewest queues or workers of `each` that carry `all`. None: not even one for each entry of the table.
 fn shares_needed(all: u64, each: u64) -> Option<u64> {
     (1..=RSS_ENTRIES).find(|&shares| all <= spread_over(each, shares))

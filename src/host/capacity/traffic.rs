@@ -162,6 +162,19 @@ pub struct Traffic {
     pub mean_call_s: u64,
 }
 
+impl Default for Traffic {
+    /// G.711 in packets of 20 ms over IPv4, an RTCP report every 5 s, calls of three minutes.
+    fn default() -> Self {
+        Traffic {
+            ptime_ms: 20,
+            codecs: CodecMix(vec![(Codec::G711, 100)]),
+            ipv6: false,
+            rtcp_per_mille: 4,
+            mean_call_s: 180,
+        }
+    }
+}
+
 impl Traffic {
     fn header_bytes(&self) -> u64 {
         ETHERNET_BYTES + if self.ipv6 { IPV6_BYTES } else { IPV4_BYTES } + UDP_BYTES

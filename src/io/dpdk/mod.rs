@@ -31,13 +31,8 @@ use super::{TxOffloads, error::IoError};
 use crate::{
     base::ids::{PortId, WorkerId},
     config::{self, Config},
+    host::plan::memory::{BUFFER_BYTES, INJECT_RING, POOL_CACHE, PUNT_RING, pool_bytes},
 };
-
-/// Punted packets that may wait for the slow path, per worker: a slice lost to another process (16 ms were measured)
-/// must not lose what the policers let through.
-const PUNT_RING: u32 = 4096;
-/// Injected packets that may wait for worker 0.
-const INJECT_RING: u32 = 2048;
 
 /// The edge, open: what each thread takes with it.
 pub struct Opened {
@@ -129,7 +124,7 @@ pub fn open(config: &Config) -> Result<Opened, IoError> {
     let eal = Eal::start(&layout.eal_args(config))
         .map_err(|e| IoError::Start { cause: e.to_string(), hint: plan::start_hint(config) })?;
     let found = find_devices(eal, config, &layout)?;
-    layout.check_buffers(config, found.iter().any(|d| d.info.driver == "net_af_xdp"))?;
+    layout.check_buffers(found.iter().any(|d| d.info.driver == "net_af_xdp"))?;
     let pools = make_pools(eal, config, &layout)?;
     let worker_pools: Vec<Pool> =
         layout.worker_nodes.iter().map(|node| pool_of(&pools, *node)).collect::<Result<_, _>>()?;
@@ -170,7 +165,7 @@ fn find_devices(eal: Eal, config: &Config, layout: &Layout) -> Result<Vec<Found>
 }
 
 fn make_pools(eal: Eal, config: &Config, layout: &Layout) -> Result<Vec<(dpdk_sys::Socket, Pool)>, IoError> {
-    let mbufs = config.dpdk.mbufs;
+    let mbufs = layout.sizes.mbufs;
     let mut pools = Vec::with_capacity(layout.pool_nodes.len());
     for node in &layout.pool_nodes {
         let name = plan::pool_name(*node);
@@ -179,8 +174,8 @@ fn make_pools(eal: Eal, config: &Config, layout: &Layout) -> Result<Vec<(dpdk_sy
             &PoolArgs {
                 name: &name,
                 count: mbufs,
-                cache: plan::POOL_CACHE,
-                data_bytes: plan::BUFFER_BYTES,
+                cache: POOL_CACHE,
+                data_bytes: BUFFER_BYTES,
                 socket: *node,
                 shared_cpus: layout.shared_cpus,
             },
@@ -188,9 +183,10 @@ fn make_pools(eal: Eal, config: &Config, layout: &Layout) -> Result<Vec<(dpdk_sy
         .map_err(|e| IoError::Pool {
             mbufs,
             cause: e.to_string(),
-            needed_mb: plan::pool_mb(mbufs, config.dpdk.hugepages),
-            memory_mb: config.dpdk.memory_mb,
+            needed_mb: pool_bytes(mbufs, config.dpdk.hugepages).div_ceil(1 << 20),
+            memory_mb: layout.sizes.memory_mb,
         })?;
+        tracing::info!(pool = name, node = shown(*node), buffers = mbufs, "packet buffers");
         pools.push((*node, pool));
     }
     Ok(pools)
@@ -275,10 +271,33 @@ fn deal_out(
         .map(|(ports, punt)| DpdkIo::new(eal, ports, punt, injected.next()))
         .collect();
     let slow = DpdkSlowIo::new(eal, slow_pool, punted, slow_queues, injector, &facts);
-    let launcher =
-        Launcher { eal, socket: layout.worker_nodes.first().copied().flatten(), memory_mb: config.dpdk.memory_mb };
-    let pool = pool_of(pools, layout.worker_nodes.first().copied().flatten())?;
+    let node = layout.worker_nodes.first().copied().flatten();
+    let launcher = Launcher { eal, socket: node, memory_mb: layout.sizes.memory_mb };
+    let pool = pool_of(pools, node)?;
+    tell_places(config, layout, &facts);
     Ok(Opened { workers, slow, ports: facts, meters, launcher, pool })
+}
+
+/// `any` where memory has no node.
+fn shown(node: dpdk_sys::Socket) -> String {
+    node.map_or_else(|| "any".to_owned(), |node| node.to_string())
+}
+
+/// Who runs where, and where what he reads and writes lies.
+fn tell_places(config: &Config, layout: &Layout, facts: &[PortFacts]) {
+    for (worker, (cpu, node)) in config.cores.workers.iter().zip(&layout.worker_nodes).enumerate() {
+        tracing::info!(
+            worker,
+            cpu,
+            node = shown(*node),
+            queue = worker,
+            ports = facts.len(),
+            "worker with its queues and rings"
+        );
+    }
+    tracing::info!(cpu = config.cores.slow(), node = shown(layout.slow_node), "slow path");
+    let node = layout.worker_nodes.first().copied().flatten();
+    tracing::info!(node = shown(node), sessions = config.media.max_sessions, "flow table");
 }
 
 fn port_facts(id: PortId, ready: &Ready) -> Result<PortFacts, IoError> {

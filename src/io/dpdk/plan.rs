@@ -1,22 +1,21 @@
 //! From the configuration to what DPDK is asked for: lcores, memory, devices, buffers. Reads /sys and /proc at start.
 
-use std::{collections::BTreeSet, fs, path::Path};
+use std::{collections::BTreeSet, path::Path};
 
-use dpdk_sys::{DeviceInfo, EalArgs, LogLevel, Memory, Pool, Socket};
+use dpdk_sys::{DeviceInfo, EalArgs, LogLevel, Memory, Socket};
 
-use super::{INJECT_RING, PUNT_RING};
 use crate::{
-    base::limits::BURST,
     config::{self, Config},
+    host::{
+        CpuSet,
+        picture::Picture,
+        plan::{
+            memory::{Demand, Sizes},
+            ports::pci_address,
+        },
+    },
     io::error::IoError,
 };
-
-/// Buffers that each lcore keeps for itself.
-pub(super) const POOL_CACHE: u32 = 256;
-/// Data in one buffer: an Ethernet frame of MTU 1500 fits, a jumbo frame takes several.
-pub(super) const BUFFER_BYTES: u16 = 2048;
-/// What net_af_xdp keeps in its fill ring besides the descriptors (two times its default ring).
-const AF_XDP_FILL: u32 = 4096;
 
 pub(super) enum Device {
     /// Domain, bus, device, function.
@@ -56,20 +55,6 @@ fn with_arguments(name: &str, arguments: &str) -> String {
     }
 }
 
-/// `0000:00:06.0` or `00:06.0`, in DPDK's spelling.
-fn pci_address(text: &str) -> Option<String> {
-    let hex = |s: &str, n: usize| s.len() == n && s.bytes().all(|b| b.is_ascii_hexdigit());
-    let (front, function) = text.rsplit_once('.')?;
-    let parts: Vec<&str> = front.split(':').collect();
-    let (domain, bus, device) = match parts[..] {
-        [domain, bus, device] => (domain, bus, device),
-        [bus, device] => ("0000", bus, device),
-        _ => return None,
-    };
-    let valid = hex(domain, 4) && hex(bus, 2) && hex(device, 2) && hex(function, 1);
-    valid.then(|| format!("{domain}:{bus}:{device}.{function}").to_ascii_lowercase())
-}
-
 /// Which CPU, node and device everything lands on.
 pub(super) struct Layout {
     pub(super) devices: Vec<Device>,
@@ -81,28 +66,32 @@ pub(super) struct Layout {
     /// Nodes that anything at all runs on.
     memory_nodes: BTreeSet<u16>,
     pub(super) shared_cpus: bool,
+    demand: Demand,
+    pub(super) sizes: Sizes,
 }
 
 impl Layout {
     pub(super) fn read(config: &Config) -> Result<Layout, IoError> {
-        check_cpus(config, &allowed_cpus())?;
-        let sys = Path::new("/sys");
+        check_cpus(config, CpuSet::allowed().ok().as_ref())?;
+        let picture = Picture::read(Path::new("/")).unwrap_or_default();
         let devices: Vec<Device> = config.ports.iter().map(Device::read).collect();
-        let node = |cpu: u16| config.dpdk.hugepages.then(|| cpu_node(sys, cpu));
+        let node = |cpu: u16| config.dpdk.hugepages.then(|| picture.node_of(cpu).unwrap_or(0));
         let worker_nodes: Vec<Socket> = config.cores.workers.iter().map(|cpu| node(*cpu)).collect();
-        let slow_node = node(config.cores.slow);
+        let slow_node = node(config.cores.slow());
         let pool_nodes: BTreeSet<Socket> = worker_nodes.iter().copied().collect();
         let mut memory_nodes: BTreeSet<u16> = pool_nodes.iter().copied().flatten().collect();
         memory_nodes.extend(slow_node);
         for device in &devices {
             if let Device::Pci(address) = device {
-                memory_nodes.extend(pci_node(sys, address));
+                memory_nodes.extend(picture.function(address).and_then(|function| function.node));
             }
         }
-        let mut cpus = BTreeSet::from([config.cores.slow]);
+        let mut cpus = BTreeSet::from([config.cores.slow()]);
         let shared_cpus = !config.cores.workers.iter().all(|cpu| cpus.insert(*cpu));
         let pool_nodes = pool_nodes.into_iter().collect();
-        Ok(Layout { devices, worker_nodes, slow_node, pool_nodes, memory_nodes, shared_cpus })
+        let demand = Demand::of(config);
+        let sizes = demand.sizes(most_on_one_node(&worker_nodes));
+        Ok(Layout { devices, worker_nodes, slow_node, pool_nodes, memory_nodes, shared_cpus, demand, sizes })
     }
 
     pub(super) fn workers(&self) -> u16 {
@@ -112,10 +101,10 @@ impl Layout {
     pub(super) fn eal_args(&self, config: &Config) -> EalArgs {
         let memory = if config.dpdk.hugepages {
             let nodes = self.memory_nodes.iter().next_back().map_or(1, |last| last + 1);
-            let mb = |node| if self.memory_nodes.contains(&node) { config.dpdk.memory_mb } else { 0 };
+            let mb = |node| if self.memory_nodes.contains(&node) { self.sizes.memory_mb } else { 0 };
             Memory::Huge { per_node_mb: (0..nodes).map(mb).collect() }
         } else {
-            Memory::Ordinary { mb: config.dpdk.memory_mb }
+            Memory::Ordinary { mb: self.sizes.memory_mb }
         };
         let pci = config.ports.iter().zip(&self.devices).filter_map(|(port, device)| match device {
             Device::Pci(address) => Some(with_arguments(address, &port.device_args)),
@@ -124,7 +113,7 @@ impl Layout {
         let workers = (1..).zip(config.cores.workers.iter().copied());
         EalArgs {
             memory,
-            lcores: std::iter::once((0, config.cores.slow)).chain(workers).collect(),
+            lcores: std::iter::once((0, config.cores.slow())).chain(workers).collect(),
             pci: pci.collect(),
             vdevs: Vec::new(),
             file_prefix: None,
@@ -133,49 +122,30 @@ impl Layout {
         }
     }
 
-    /// Every buffer that queues, rings, caches and bursts can hold at once must be there, or a port starves.
-    pub(super) fn check_buffers(&self, config: &Config, af_xdp: bool) -> Result<(), IoError> {
-        let needed = self.buffers_needed(config, af_xdp);
-        if config.dpdk.mbufs < needed {
-            return Err(IoError::TooFewBuffers { found: config.dpdk.mbufs, needed });
+    /// Every buffer that queues, rings, caches and bursts can hold at once must be there, or a port starves. A pool is on
+    /// one node: that with the most workers needs the most.
+    pub(super) fn check_buffers(&self, af_xdp: bool) -> Result<(), IoError> {
+        let needed = self.demand.buffers(most_on_one_node(&self.worker_nodes), af_xdp);
+        if self.sizes.mbufs < needed {
+            return Err(IoError::TooFewBuffers { found: self.sizes.mbufs, needed });
         }
         Ok(())
     }
+}
 
-    /// For the node with the most workers.
-    fn buffers_needed(&self, config: &Config, af_xdp: bool) -> u32 {
-        let on = |node: &Socket| self.worker_nodes.iter().filter(|n| *n == node).count() as u32;
-        let workers = self.pool_nodes.iter().map(on).max().unwrap_or(0);
-        let per_port = config.ports.iter().map(|p| {
-            let pair = u32::from(p.rx_descriptors) + u32::from(p.tx_descriptors);
-            pair + if af_xdp { AF_XDP_FILL } else { 0 }
-        });
-        // DPDK lets a cache grow to half as much again before it flushes.
-        let per_worker = per_port.sum::<u32>() + PUNT_RING + POOL_CACHE * 3 / 2 + 4 * BURST as u32;
-        let slow = config.ports.iter().map(|p| u32::from(p.tx_descriptors)).sum::<u32>()
-            + INJECT_RING
-            + POOL_CACHE * 3 / 2
-            + BURST as u32;
-        workers * per_worker + slow
-    }
+fn most_on_one_node(worker_nodes: &[Socket]) -> u32 {
+    let on = |node: &Socket| worker_nodes.iter().filter(|n| *n == node).count() as u32;
+    worker_nodes.iter().map(on).max().unwrap_or(0)
 }
 
 pub(super) fn pool_name(node: Socket) -> String {
     node.map_or("packets".into(), |node| format!("packets{node}"))
 }
 
-/// About what a pool takes. On ordinary memory DPDK lets no buffer cross a page, so each takes one of 4 KiB; on
-/// hugepages it is header, headroom, data, and the pool's own word.
-pub(super) fn pool_mb(mbufs: u32, hugepages: bool) -> u64 {
-    let packed = 128 + u64::from(Pool::HEADROOM_BYTES) + u64::from(BUFFER_BYTES) + 128;
-    let each = if hugepages { packed } else { 4096 };
-    (u64::from(mbufs) * each).div_ceil(1 << 20)
-}
-
 pub(super) fn start_hint(config: &Config) -> &'static str {
     if config.dpdk.hugepages {
-        "Are there enough free hugepages on each NUMA node in use (/sys/devices/system/node/node*/hugepages), and does \
-         dpdk.memory_mb ask for no more? Laboratories set dpdk.hugepages = false. DPDK's own words are on standard error"
+        "Are there enough free hugepages on each NUMA node in use (`tandem tune show`), and does dpdk.memory_mb ask for no \
+         more? Laboratories set dpdk.hugepages = false. DPDK's own words are on standard error"
     } else {
         "Is there memory for dpdk.memory_mb, and does dpdk.eal_args hold only what this DPDK knows? DPDK's own words are \
          on standard error"
@@ -198,41 +168,18 @@ pub(super) fn check_queues(port: &config::Port, info: &DeviceInfo, workers: u16)
     Ok(())
 }
 
-/// `Cpus_allowed_list` of this process: "0-3,8".
-fn allowed_cpus() -> String {
-    let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
-    status.lines().find_map(|l| l.strip_prefix("Cpus_allowed_list:")).unwrap_or_default().trim().to_owned()
-}
-
-fn check_cpus(config: &Config, allowed: &str) -> Result<(), IoError> {
+fn check_cpus(config: &Config, allowed: Option<&CpuSet>) -> Result<(), IoError> {
     if config.cores.workers.is_empty() {
         return Err(IoError::NoWorkers);
     }
-    let slow = std::iter::once(("slow", config.cores.slow));
+    let Some(allowed) = allowed else { return Ok(()) };
+    let slow = std::iter::once(("slow", config.cores.slow()));
     for (key, cpu) in slow.chain(config.cores.workers.iter().map(|cpu| ("workers", *cpu))) {
-        if !allowed.is_empty() && !in_list(allowed, cpu) {
-            return Err(IoError::Cpu { key, cpu, allowed: allowed.to_owned() });
+        if !allowed.contains(cpu) {
+            return Err(IoError::Cpu { key, cpu, allowed: allowed.to_string() });
         }
     }
     Ok(())
-}
-
-fn in_list(list: &str, cpu: u16) -> bool {
-    list.split(',').any(|part| {
-        let (low, high) = part.split_once('-').unwrap_or((part, part));
-        matches!((low.trim().parse::<u16>(), high.trim().parse::<u16>()), (Ok(l), Ok(h)) if (l..=h).contains(&cpu))
-    })
-}
-
-fn cpu_node(sys: &Path, cpu: u16) -> u16 {
-    let folder = sys.join(format!("devices/system/cpu/cpu{cpu}"));
-    let entries = fs::read_dir(folder).into_iter().flatten().flatten();
-    entries.filter_map(|e| e.file_name().to_str()?.strip_prefix("node")?.parse().ok()).next().unwrap_or(0)
-}
-
-/// `None` where the device has no node (the kernel says -1).
-fn pci_node(sys: &Path, address: &str) -> Option<u16> {
-    fs::read_to_string(sys.join(format!("bus/pci/devices/{address}/numa_node"))).ok()?.trim().parse().ok()
 }
 
 #[cfg(test)]
@@ -267,30 +214,17 @@ mod tests {
     }
 
     #[test]
-    fn pci_addresses_are_told_from_virtual_devices() {
-        assert_eq!(pci_address("0000:00:06.0").as_deref(), Some("0000:00:06.0"));
-        assert_eq!(pci_address("00:1F.7").as_deref(), Some("0000:00:1f.7"));
-        assert_eq!(pci_address("net_af_packet0,iface=eth0.100"), None);
-        assert_eq!(pci_address("net_pcap0,rx_pcap=a:b:c.d"), None);
-    }
-
-    #[test]
-    fn lists_of_cpus_are_read_as_the_kernel_writes_them() {
-        assert!(in_list("0-3,8", 3) && in_list("0-3,8", 8) && in_list("5", 5));
-        assert!(!in_list("0-3,8", 4) && !in_list("", 0) && !in_list("0-3,8", 80));
-    }
-
-    #[test]
     fn cpus_that_are_not_ours_are_named() {
         let config = config("[cores]\nworkers = [1, 9]\nslow = 0");
-        let e = check_cpus(&config, "0-3").err().map(|e| e.to_string());
+        let allowed = |list| CpuSet::parse(list).ok();
+        let e = check_cpus(&config, allowed("0-3").as_ref()).err().map(|e| e.to_string());
         assert_eq!(
             e.as_deref(),
             Some(
                 "cores.workers names CPU 9, but this process may run on CPUs 0-3: change the configuration or the affinity"
             )
         );
-        assert!(check_cpus(&config, "0-9").is_ok());
+        assert!(check_cpus(&config, allowed("0-9").as_ref()).is_ok());
     }
 
     #[test]
@@ -303,6 +237,8 @@ mod tests {
             pool_nodes: vec![Some(1)],
             memory_nodes: BTreeSet::from([0, 1, 3]),
             shared_cpus: false,
+            demand: Demand::of(&config),
+            sizes: Demand::of(&config).sizes(2),
         };
         let arguments = layout.eal_args(&config);
         assert_eq!(arguments.memory, Memory::Huge { per_node_mb: vec![512, 512, 0, 512] });
@@ -322,12 +258,13 @@ mod tests {
             pool_nodes: vec![None],
             memory_nodes: BTreeSet::new(),
             shared_cpus: false,
+            demand: Demand::of(&config),
+            sizes: Demand::of(&config).sizes(1),
         };
-        let Err(IoError::TooFewBuffers { found: 1023, needed }) = layout.check_buffers(&config, false) else {
+        let Err(IoError::TooFewBuffers { found: 1023, needed }) = layout.check_buffers(false) else {
             panic!("accepted")
         };
-        // Two ports of 1024 + 1024 descriptors alone are 4096.
-        assert!(needed > 4096 + PUNT_RING, "{needed}");
-        assert!(layout.buffers_needed(&config, true) > needed);
+        // Two ports: 4096 descriptors of the worker's, 2048 of the slow path's; what else there is stands in `host::plan::memory`.
+        assert_eq!(needed, 4096 + 4096 + 384 + 128 + 2048 + 2048 + 384 + 32);
     }
 }

@@ -11,6 +11,7 @@ use dpdk_sys::{Consumer, Eal, Mbuf, Pool, Producer, TxQueue};
 use super::PortFacts;
 use crate::{
     base::ids::PortId,
+    flow::lease::Floating,
     io::{Burst, PacketBuf, SlowIo},
 };
 
@@ -35,6 +36,7 @@ pub struct DpdkSlowIo {
     turn: usize,
     /// A frame of several segments, joined.
     joined: Vec<u8>,
+    floating: Floating,
 }
 
 impl DpdkSlowIo {
@@ -55,7 +57,22 @@ impl DpdkSlowIo {
                 reset_wanted: of.reset_wanted.clone(),
             })
             .collect();
-        DpdkSlowIo { eal, pool, ports, injector, punted, waiting: Burst::new(), turn: 0, joined: Vec::new() }
+        DpdkSlowIo {
+            eal,
+            pool,
+            ports,
+            injector,
+            punted,
+            waiting: Burst::new(),
+            turn: 0,
+            joined: Vec::new(),
+            floating: Floating::none(),
+        }
+    }
+
+    /// From here on nothing leaves in the name of these addresses without the lease.
+    pub fn guard(&mut self, floating: Floating) {
+        self.floating = floating;
     }
 
     /// Drivers' timers (ENA's watchdog and keep-alive): to be called once a second, on the thread that called `open`.
@@ -109,6 +126,9 @@ impl SlowIo for DpdkSlowIo {
     }
 
     fn inject(&mut self, port: PortId, frame: &[u8]) -> bool {
+        if !self.floating.lets_out(self.eal.ticks(), frame, frame.len()) {
+            return false;
+        }
         let Some(through) = self.ports.get_mut(usize::from(port.0)) else { return false };
         let Some(mut packet) = Mbuf::from_bytes(&self.pool, frame) else { return false };
         if !through.multi_segment && packet.segments_len() > 1 {

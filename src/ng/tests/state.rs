@@ -43,3 +43,12 @@ fn a_saved_call_goes_on_elsewhere_as_it_would_have_here() {
     other.send(t(1003), &command("delete", "f", "t"));
     assert_eq!(other.engine.sessions(), 0);
 }
+
+#[test]
+fn a_standby_answers_nobody() {
+    let mut rig = rig();
+    rig.ng.stand_by(true);
+    assert_eq!(rig.raw(t(1), b"c d7:command4:pinge"), None);
+    rig.ng.stand_by(false);
+    assert!(rig.raw(t(1), b"c d7:command4:pinge").is_some());
+}

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     base::ids::Side,
     control::{Local, SessionReport},
+    ha::link::PairStatus,
 };
 
 /// Rows that one answer may carry.
@@ -66,6 +67,18 @@ pub enum AdminRequest {
     /// Reads certificates and keys again.
     #[serde(rename = "tls.reload")]
     TlsReload {},
+    /// The pair as this host sees it.
+    #[serde(rename = "ha.status")]
+    HaStatus {},
+    /// The standby becomes active; asked on either host, answered before it has happened.
+    #[serde(rename = "ha.switchover")]
+    HaSwitchover {},
+    /// This host takes nothing over and hands nothing over.
+    #[serde(rename = "ha.freeze")]
+    HaFreeze {},
+    /// It takes part again.
+    #[serde(rename = "ha.join")]
+    HaJoin {},
     #[serde(rename = "status")]
     Status {},
 }
@@ -94,6 +107,7 @@ pub enum Answer {
     Drain(DrainState),
     /// Our own, as they were loaded.
     Certificates(Listing<CertificateRow>),
+    Ha(Box<PairStatus>),
     Status(Status),
 }
 

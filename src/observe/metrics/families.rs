@@ -74,6 +74,7 @@ families! {
     OFF_OWNER_PACKETS = Counter "tandem_off_owner_packets_total" ["worker"] "Packets forwarded by a worker that does not own the flow's state line.";
     TRANSCODED_PACKETS = Counter "tandem_transcoded_packets_total" ["worker"] "RTP packets converted between codecs.";
     WORKER_CYCLES = Counter "tandem_worker_cycles_total" ["worker", "state"] "TSC cycles spent busy (bursts with packets) and idle.";
+    WORKER_STALLS = Counter "tandem_worker_stalls_total" ["worker"] "Times that a worker took no turn for half a second or more.";
     TSC_HERTZ = Gauge "tandem_tsc_hertz" [] "TSC cycles per second.";
 
     // Memory and queues.
@@ -97,6 +98,22 @@ families! {
     PORT_LINK_UP = Gauge "tandem_port_link_up" ["port"] "1 if the device says that its link is up.";
     PORT_XSTAT = Gauge "tandem_port_xstat" ["port", "xstat"] "The driver's own statistics (DPDK xstats), as it names them.";
     PORT_ALLOWANCE_EXCEEDED = Counter "tandem_port_allowance_exceeded_total" ["port", "allowance"] "Packets queued or dropped by EC2 because the instance passed an allowance (ENA).";
+
+    // The pair.
+    HA_ROLE = Gauge "tandem_ha_role" ["role"] "1 for what this host is in its pair.";
+    HA_GENERATION = Gauge "tandem_ha_generation" [] "The generation that this host is active under or claims, else the newest that it knows of.";
+    HA_READY = Gauge "tandem_ha_ready" [] "1 if this host would take over without a loss.";
+    HA_PEER_READY = Gauge "tandem_ha_peer_ready" [] "1 if the peer is heard and would take over without a loss.";
+    HA_LEASE_LEFT = Gauge "tandem_ha_lease_left_seconds" [] "Until the workers would stop, were the pair thread to sleep now; 0: they do not transmit.";
+    HA_HEARTBEAT_AGE = Gauge "tandem_ha_heartbeat_age_seconds" ["path"] "Since the last heartbeat that came on this path.";
+    HA_HEARTBEATS = Counter "tandem_ha_heartbeats_total" ["path", "result"] "Heartbeats that were believed, and those that were not or could not be sent, by reason.";
+    HA_LAG_MESSAGES = Gauge "tandem_ha_replication_lag_messages" [] "Changes that the standby has not acknowledged.";
+    HA_LAG = Gauge "tandem_ha_replication_lag_seconds" [] "Age of the oldest of them.";
+    HA_TAKEOVERS = Counter "tandem_ha_takeovers_total" ["cause"] "How often this host became active, by cause.";
+    HA_STOPS = Counter "tandem_ha_stops_total" ["reason"] "How often it stopped being active, by reason.";
+    HA_OVERSLEPT = Counter "tandem_ha_overslept_total" [] "How often the lease ran out on it while it was active.";
+    HA_CLAIMS_ABANDONED = Counter "tandem_ha_claims_abandoned_total" [] "Claims that came to nothing because the peer was heard again.";
+    HA_LAST_TAKEOVER = Gauge "tandem_ha_last_takeover_seconds" ["part"] "The last takeover of this host, split into what it waited for.";
 
     // This process.
     BUILD_INFO = Gauge "tandem_build_info" ["version"] "1; the label tells what runs.";

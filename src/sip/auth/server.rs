@@ -17,7 +17,7 @@ use super::{
     header::{Challenge, Credentials},
 };
 use crate::{
-    base::{Time, limits::DIGEST_NONCES},
+    base::{Time, limits::DIGEST_NONCES, marks::Marks},
     sip::message::{HeaderName, Message, Uri},
 };
 
@@ -52,7 +52,7 @@ const STAMP: usize = 32;
 
 /// The counts of a nonce that were seen: the highest, and those up to 63 below it. Requests overtake each other on UDP.
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
-struct Counts {
+pub struct Counts {
     highest: u32,
     below: u64,
 }
@@ -76,11 +76,26 @@ impl Counts {
 
 #[derive(Clone, Serialize, Deserialize)]
 pub struct Nonces {
-    key: [u8; 32],
+    basis: Basis,
     /// By the nonce's stamp.
     used: BTreeMap<String, Counts>,
+    /// For the journal.
+    #[serde(skip)]
+    changed: Marks<String>,
+}
+
+/// What all nonces are judged by.
+#[derive(Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Basis {
+    key: [u8; 32],
     /// Nonces given before may have been forgotten.
     floor_ms: u64,
+}
+
+impl fmt::Debug for Basis {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Basis").field("floor_ms", &self.floor_ms).finish_non_exhaustive()
+    }
 }
 
 impl fmt::Debug for Nonces {
@@ -91,7 +106,38 @@ impl fmt::Debug for Nonces {
 
 impl Nonces {
     pub fn new(key: [u8; 32]) -> Nonces {
-        Nonces { key, used: BTreeMap::new(), floor_ms: 0 }
+        Nonces::with(Basis { key, floor_ms: 0 })
+    }
+
+    pub fn with(basis: Basis) -> Nonces {
+        Nonces { basis, used: BTreeMap::new(), changed: Marks::default() }
+    }
+
+    pub fn basis(&self) -> Basis {
+        self.basis
+    }
+
+    /// Whether `take_changed` is asked for.
+    pub fn follow(&mut self, asked: bool) {
+        self.changed.ask(asked);
+    }
+
+    /// Stamps whose counts changed, came or went.
+    pub fn take_changed(&mut self) -> Vec<String> {
+        self.changed.take().collect()
+    }
+
+    pub fn stamps(&self) -> impl Iterator<Item = &String> {
+        self.used.keys()
+    }
+
+    pub fn counts(&self, stamp: &str) -> Option<Counts> {
+        self.used.get(stamp).copied()
+    }
+
+    /// What another host saw.
+    pub fn adopt(&mut self, stamp: String, counts: Counts) {
+        self.used.insert(stamp, counts);
     }
 
     /// The challenges to a request, in the order in which they are to stand. `random` must not repeat.
@@ -112,7 +158,7 @@ impl Nonces {
     fn sign(&self, stamp: String, trunk: &str) -> String {
         // RFC 2104 §2: a key shorter than a block is filled up with zeros.
         let mut block = [0; 64];
-        block[..self.key.len()].copy_from_slice(&self.key);
+        block[..self.basis.key.len()].copy_from_slice(&self.basis.key);
         let mut mac = Hmac::<Sha256>::new(&block.into());
         mac.update(stamp.as_bytes());
         mac.update(trunk.as_bytes());
@@ -160,22 +206,28 @@ impl Nonces {
     }
 
     fn takes(&mut self, now: Time, stamp: String, nc: u32) -> bool {
-        let oldest = now.as_millis().saturating_sub(LIFETIME_MS).max(self.floor_ms);
+        let oldest = now.as_millis().saturating_sub(LIFETIME_MS).max(self.basis.floor_ms);
         if given_ms(&stamp) < oldest || nc == 0 {
             return false;
         }
         if let Some(counts) = self.used.get_mut(&stamp) {
+            self.changed.note_with(|| stamp);
             return counts.take(nc);
         }
-        self.used = self.used.split_off(&format!("{oldest:016x}"));
+        let kept = self.used.split_off(&format!("{oldest:016x}"));
+        for over in std::mem::replace(&mut self.used, kept).into_keys() {
+            self.changed.note(over);
+        }
         if self.used.len() >= DIGEST_NONCES
             && let Some((forgotten, _)) = self.used.pop_first()
         {
-            self.floor_ms = given_ms(&forgotten) + 1;
+            self.basis.floor_ms = given_ms(&forgotten) + 1;
+            self.changed.note(forgotten);
         }
-        if given_ms(&stamp) < self.floor_ms {
+        if given_ms(&stamp) < self.basis.floor_ms {
             return false;
         }
+        self.changed.note_with(|| stamp.clone());
         self.used.insert(stamp, Counts { highest: nc, below: 1 });
         true
     }

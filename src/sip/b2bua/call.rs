@@ -15,8 +15,10 @@ use super::{
 };
 use crate::{
     base::{Time, ids::Side},
+    config::Config,
     sip::{
         endpoint::{CallId, CallRecord, Core},
+        flow::Relocation,
         message::Message,
         route::{Destination, Numbers},
         transaction::{ClientId, ServerId},
@@ -137,6 +139,26 @@ impl Call {
         .into_iter()
         .flatten()
         .min()
+    }
+
+    /// It comes from another host.
+    pub fn relocate(&mut self, here: &Relocation, config: &Config) {
+        for leg in std::iter::once(&mut self.a).chain(&mut self.b) {
+            here.flow(&mut leg.dialog.source);
+            leg.forks.iter_mut().for_each(|fork| here.flow(&mut fork.dialog.source));
+        }
+        let subscription = self.transfer.as_mut().and_then(|pending| pending.subscription.as_mut());
+        if let Some((dialog, _)) = subscription.and_then(|subscription| subscription.after.as_mut()) {
+            here.flow(&mut dialog.source);
+        }
+        if let Some(held) = &mut self.held {
+            here.flow(&mut held.flow);
+        }
+        let attempt = self.attempt.iter_mut().map(|attempt| &mut attempt.destination);
+        attempt.chain(&mut self.targets).for_each(|to| here.listener(&mut to.listener));
+        if let Some(media) = &mut self.media {
+            media.session.local.iter_mut().for_each(|local| local.relocate(config));
+        }
     }
 
     /// The request of leg A's INVITE, as long as it waits for a final response; or what stands for it.

@@ -14,7 +14,7 @@ use crate::{
     config::{SipTransport, Transfer},
     sip::{
         dialog::Dialog,
-        endpoint::{CallId, CallRecord, Cause, Core, EndedBy, Level, Output, Refusal, Turn},
+        endpoint::{CallId, CallRecord, Cause, Core, EndedBy, Level, Refusal, Turn},
         flow::Flow,
         message::{HeaderName, Message, Scheme},
         route::{Asked, Choice, Destination, Numbers, TrunkId},
@@ -182,7 +182,7 @@ pub fn refuse(core: &mut Core, turn: &Turn<'_>, server: ServerId, mut record: Ca
     record.status = refusal.status;
     let text = format!("call refused: {} {}", refusal.status, refusal.cause.as_str());
     core.log(Level::Info, Some(record.id), Some(&record.call_id_a), text);
-    core.out.push_back(Output::Record(Box::new(record)));
+    core.write_record(record);
 }
 
 /// A call from its INVITE; whom to call is still to be said.

@@ -12,7 +12,7 @@ use super::{
 use crate::{
     base::{Time, ids::Side},
     sip::{
-        endpoint::{Cause, Core, EndedBy, Level, Output, Refusal, Turn, Use},
+        endpoint::{Cause, Core, EndedBy, Level, Refusal, Turn, Use},
         message::{HeaderName, Message, Method},
         transaction::ServerId,
     },
@@ -136,11 +136,11 @@ fn record(core: &mut Core, turn: &Turn<'_>, call: &mut Call, ending: &Ending, an
         carried.duration_ms = record.end_ms.saturating_sub(carried.answer_ms.unwrap_or(record.end_ms));
         (carried.ended_by, carried.cause, carried.status) = (record.ended_by, record.cause, record.status);
         carried.reason = record.reason.clone();
-        core.out.push_back(Output::Record(Box::new(carried)));
+        core.write_record(carried);
     }
     let text = format!("call ended: {} {}", record.status, ending.cause.as_str());
     core.log(Level::Info, Some(call.id), Some(call.sip_call_id()), text);
-    core.out.push_back(Output::Record(Box::new(record)));
+    core.write_record(record);
 }
 
 fn refuse_caller(core: &mut Core, now: Time, call: &mut Call, ending: &Ending) {

@@ -1,5 +1,5 @@
 //! What every part of the endpoint shares: configuration, transactions, the indexes that find a call, randomness and
-//! the queue of outputs. Slow-path thread. `Live` is the part that is saved.
+//! the queue of outputs. Slow-path thread. `Live` is the part that another host can go on with.
 
 use std::{
     collections::{BTreeMap, HashMap, VecDeque},
@@ -12,9 +12,10 @@ use std::{
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::{
-    Counters, Level, Note, Output,
+    CallRecord, Counters, Level, Note, Output,
     clock::Clock,
     counters::method_label,
+    journal::Unwritten,
     random::{Random, Seed},
 };
 use crate::{
@@ -32,12 +33,11 @@ use crate::{
         b2bua::transfer::Deferred,
         deadlines::Deadlines,
         dialog::DialogKey,
-        flow::{ListenerId, Local},
+        flow::{ListenerId, Local, Relocation},
         guard::Guard,
         names::{Names, News},
         outside::{Passing, Subscriptions},
         overload::Overload,
-        pairs,
         register::Registrations,
         route::Routing,
         transaction::{ClientId, ServerId, Timing, Transactions, table::Label},
@@ -122,6 +122,15 @@ impl Errand {
     }
 }
 
+impl Errand {
+    /// It comes from another host.
+    pub fn relocate(&mut self, here: &Relocation) {
+        if let Use::Outside(passing) = &mut self.purpose {
+            passing.relocate(here);
+        }
+    }
+}
+
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Unwanted {
     pub trunk: String,
@@ -132,14 +141,14 @@ pub struct Unwanted {
     pub reason: Option<String>,
 }
 
-#[derive(Clone, Debug, Serialize, Deserialize)]
+/// Written entry by entry (`journal`); what follows from the entries is made anew where they arrive (`save`).
+#[derive(Clone, Debug)]
 pub struct Live {
     /// Marks our own branches among the Vias of a request.
     pub cookie: String,
     pub tx: Transactions<Errand, Option<(CallId, Side)>>,
-    #[serde(with = "pairs")]
+    /// Follows from the calls, as do `sessions`, `call_deadlines` and `active`.
     pub dialogs: HashMap<DialogKey, (CallId, Side)>,
-    #[serde(with = "pairs")]
     pub sessions: HashMap<SessionId, CallId>,
     pub call_deadlines: Deadlines<CallId>,
     /// Cancelled INVITEs, which must end by then (RFC 3261 §9.1).
@@ -153,8 +162,28 @@ pub struct Live {
     pub spaces: BTreeMap<String, Spaces>,
     pub registrations: Registrations,
     pub nonces: Nonces,
-    #[serde(default)]
     pub subscriptions: Subscriptions,
+}
+
+impl Live {
+    /// Of a host that begins.
+    pub fn new(config: &Config, random: &mut Random) -> Live {
+        Live {
+            cookie: random.short(),
+            tx: Transactions::new(Timing::new(Duration::from_millis(u64::from(config.sip.t1_ms.max(1))))),
+            dialogs: HashMap::new(),
+            sessions: HashMap::new(),
+            call_deadlines: Deadlines::default(),
+            unwanted: Deadlines::default(),
+            active: 0,
+            drain: None,
+            trunks: Trunks::default(),
+            spaces: BTreeMap::new(),
+            registrations: Registrations::default(),
+            nonces: Nonces::new(random.key()),
+            subscriptions: Subscriptions::default(),
+        }
+    }
 }
 
 /// One input's circumstances: the time, and call control.
@@ -178,6 +207,8 @@ pub struct Core {
     /// The value of User-Agent and Server.
     pub product: String,
     pub out: VecDeque<Output>,
+    /// Records that went out and are not on disk yet, while a journal is kept.
+    pub unwritten: Unwritten,
     pub overload: Overload,
     pub names: Names,
     /// What is to be done once every call is back in its table.
@@ -189,21 +220,7 @@ pub struct Core {
 impl Core {
     pub fn new(config: Arc<Config>, seed: Seed, clock: Clock) -> Core {
         let mut random = Random::new(seed);
-        let live = Live {
-            cookie: random.short(),
-            tx: Transactions::new(Timing::new(Duration::from_millis(u64::from(config.sip.t1_ms.max(1))))),
-            dialogs: HashMap::new(),
-            sessions: HashMap::new(),
-            call_deadlines: Deadlines::default(),
-            unwanted: Deadlines::default(),
-            active: 0,
-            drain: None,
-            trunks: Trunks::default(),
-            spaces: BTreeMap::new(),
-            registrations: Registrations::default(),
-            nonces: Nonces::new(random.key()),
-            subscriptions: Subscriptions::default(),
-        };
+        let live = Live::new(&config, &mut random);
         Core::with_state(config, random, clock, live)
     }
 
@@ -239,6 +256,7 @@ impl Core {
             counters,
             product,
             out,
+            unwritten: Unwritten::default(),
             overload,
             names,
             deferred: VecDeque::new(),
@@ -269,6 +287,12 @@ impl Core {
             SipTransport::Tls if secure => format!("<sips:{}>", local.told_addr()),
             transport => format!("<sip:{};transport={}>", local.told_addr(), transport.word()),
         }
+    }
+
+    /// A record for the disk.
+    pub fn write_record(&mut self, record: CallRecord) {
+        self.unwritten.note(&record);
+        self.out.push_back(Output::Record(Box::new(record)));
     }
 
     pub fn log(&mut self, level: Level, call: Option<CallId>, sip_call_id: Option<&str>, text: String) {

@@ -1,7 +1,7 @@
 //! The SIP endpoint: takes messages, failures and the time, returns messages to send, records and log lines.
 //!
-//! Slow-path thread. It reads no clock, owns no socket and starts no thread; its whole state can be saved and restored
-//! (`save`). A caller feeds it and then empties `poll_output`; it calls `tick` when `next_deadline` comes.
+//! Slow-path thread. It reads no clock, owns no socket and starts no thread; another host can be told its whole state and
+//! what changes of it (`journal`), and go on with it (`save`). A caller feeds it and then empties `poll_output`; it calls `tick` when `next_deadline` comes.
 
 mod clock;
 mod core;
@@ -9,6 +9,7 @@ mod counters;
 mod credentials;
 mod deferred;
 mod intake;
+mod journal;
 mod output;
 mod protect;
 mod random;
@@ -25,11 +26,11 @@ pub use self::{
     clock::Clock,
     core::{CallId, Core, Errand, Turn, Unwanted, Use},
     counters::{Counters, Durations, SETUP_BOUNDS_MS, method_label},
+    journal::{Changes, Key, Shadow},
     output::{Level, Note, Output},
     protect::BanSummary,
     random::{Random, Seed},
     record::{AttemptRecord, CallRecord, Cause, EndedBy, TransferKind, TransferRecord},
-    save::Saved,
     send::{ALLOW, Refusal, SDP},
 };
 use super::{
@@ -60,15 +61,21 @@ pub struct Endpoint {
     core: Core,
     calls: HashMap<CallId, Box<Call>>,
     waiting: intake::Waiting,
+    journal: journal::Journal,
 }
 
 impl Endpoint {
     /// `seed` must not be guessable; `epoch_ms` is the wall time at `now`, in milliseconds since 1970.
     pub fn new(config: Arc<Config>, seed: Seed, now: Time, epoch_ms: u64) -> Self {
+        Endpoint::with(Core::new(config, seed, Clock::new(now, now, epoch_ms)))
+    }
+
+    fn with(core: Core) -> Self {
         Endpoint {
-            core: Core::new(config, seed, Clock::new(now, now, epoch_ms)),
+            core,
             calls: HashMap::new(),
             waiting: intake::Waiting::default(),
+            journal: journal::Journal::default(),
         }
     }
 
@@ -255,6 +262,7 @@ impl Endpoint {
 
     fn keep(&mut self, mut call: Box<Call>) {
         count::note(&mut self.core.live.trunks, &mut call);
+        self.journal.note(call.id);
         if call.finished() {
             self.core.live.call_deadlines.set(call.id, None);
         } else {

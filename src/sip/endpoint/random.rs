@@ -8,6 +8,7 @@ use rand_chacha::{
 
 pub type Seed = [u8; 32];
 
+#[cfg_attr(test, derive(Clone))]
 pub struct Random(ChaCha20Rng);
 
 impl Random {

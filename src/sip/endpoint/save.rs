@@ -1,60 +1,130 @@
-//! The endpoint's state as one value that can be written, and an endpoint made of it. Slow-path thread.
+//! An endpoint made of what another host sent of its own (`journal`). Slow-path thread.
 //!
-//! Saved: transactions with their timers, dialogs, calls, what is drained, bans. Not saved: counters, randomness (a new seed
-//! each time, so that no two hosts ever draw the same tags) and connections, which die with their host.
+//! Not sent, and so not here: counters, randomness (a new seed each time, so that no two hosts ever draw the same tags),
+//! connections, which die with their host, and whether that host was draining, which is its own affair.
 
 use std::{collections::HashMap, sync::Arc};
 
-use ipnet::IpNet;
-use serde::{Deserialize, Serialize};
-
 use super::{
-    CallId, Clock, Core, Endpoint,
+    CallId, Clock, Core, Endpoint, Level,
     core::Live,
+    journal::{Basics, Key, SavedClient, SavedServer, SavedTrunk, Shadow},
     random::{Random, Seed},
 };
 use crate::{
-    base::Time,
+    base::{
+        Time,
+        ids::{SessionId, Side},
+        pack::unpack,
+    },
     config::Config,
-    sip::{b2bua::Call, guard::Ban, outside, pairs, trunk},
+    sip::{
+        auth::server::Nonces,
+        b2bua::{
+            Call,
+            call::{LegState, Phase},
+        },
+        flow::{Local, Relocation},
+        guard::Ban,
+        outside::SavedSubscription,
+    },
 };
 
-#[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct Saved {
-    /// On the state's own clock.
-    at: Time,
-    live: Live,
-    #[serde(with = "pairs")]
-    calls: HashMap<CallId, Box<Call>>,
-    #[serde(default)]
-    bans: Vec<(IpNet, Ban)>,
-}
-
 impl Endpoint {
-    pub fn save(&self, now: Time) -> Saved {
-        let bans = self.core.guard.save();
-        Saved { at: self.core.clock.inside(now), live: self.core.live.clone(), calls: self.calls.clone(), bans }
-    }
-
-    /// Goes on with a saved state, on a process whose clock shows `now`. The time between `save` and now has passed
-    /// for it only if the caller adds it; timers that came due in between fire at the next `tick`.
-    pub fn restore(config: Arc<Config>, seed: Seed, now: Time, epoch_ms: u64, saved: Saved) -> Endpoint {
-        let Saved { at, mut live, mut calls, bans } = saved;
-        live.tx.forget_connections();
-        outside::forget_connections(&mut live.subscriptions);
-        for call in calls.values_mut() {
-            for leg in std::iter::once(&mut call.a).chain(&mut call.b) {
-                leg.dialog.source.connection = None;
-                leg.forks.iter_mut().for_each(|fork| fork.dialog.source.connection = None);
-            }
-            let subscription = call.transfer.as_mut().and_then(|pending| pending.subscription.as_mut());
-            if let Some((dialog, _)) = subscription.and_then(|subscription| subscription.after.as_mut()) {
-                dialog.source.connection = None;
+    /// Goes on with what `shadow` says, on a process whose clock shows `now`. Timers that came due since it was last told
+    /// something fire at the next `tick`. An empty one makes an endpoint that begins.
+    pub fn from_shadow(config: Arc<Config>, seed: Seed, now: Time, epoch_ms: u64, shadow: &Shadow) -> Endpoint {
+        if shadow.is_empty() {
+            return Endpoint::new(config, seed, now, epoch_ms);
+        }
+        let mut random = Random::new(seed);
+        let mut live = Live::new(&config, &mut random);
+        let mut unread = 0usize;
+        let mut listeners = Vec::new();
+        if let Some(basics) = read::<Basics>(shadow, &Key::Basics, &mut unread) {
+            live.cookie = basics.cookie;
+            live.tx.skip_numbers(basics.last_transaction);
+            live.subscriptions.skip_numbers(basics.last_subscription);
+            live.nonces = Nonces::with(basics.nonces);
+            listeners = basics.listeners;
+        }
+        let here = Relocation::new(&listeners, &Local::from_config(&config));
+        let (mut calls, mut bans, mut records) = (HashMap::new(), Vec::new(), Vec::new());
+        for key in shadow.entries.keys() {
+            let unread = &mut unread;
+            match key {
+                Key::Basics => {}
+                Key::Trunk(name) => {
+                    let Some(saved) = read::<SavedTrunk>(shadow, key, unread) else { continue };
+                    saved.state.into_iter().for_each(|state| live.trunks.adopt(name.clone(), state));
+                    live.spaces.extend(saved.spaces.map(|spaces| (name.clone(), spaces)));
+                    saved.registration.into_iter().for_each(|one| live.registrations.adopt(name.clone(), one));
+                }
+                Key::Call(id) => calls.extend(read::<Box<Call>>(shadow, key, unread).map(|call| (*id, call))),
+                Key::Client(id) => {
+                    let Some(mut saved) = read::<SavedClient>(shadow, key, unread) else { continue };
+                    saved.entry.user.relocate(&here);
+                    live.tx.adopt_client(*id, saved.entry, &here);
+                    live.unwanted.set(*id, saved.unwanted);
+                }
+                Key::Server(id) => {
+                    let Some(entry) = read::<SavedServer>(shadow, key, unread) else { continue };
+                    live.tx.adopt_server(*id, entry, &here);
+                }
+                Key::Subscription(id) => {
+                    let Some(saved) = read::<SavedSubscription>(shadow, key, unread) else { continue };
+                    live.subscriptions.adopt(*id, saved, &here);
+                }
+                Key::Nonce(stamp) => {
+                    let Some(counts) = read(shadow, key, unread) else { continue };
+                    live.nonces.adopt(stamp.clone(), counts);
+                }
+                Key::Ban(net) => bans.extend(read::<Ban>(shadow, key, unread).map(|ban| (*net, ban))),
+                Key::Record(_) => records.extend(read(shadow, key, unread)),
             }
         }
-        let mut core = Core::with_state(config, Random::new(seed), Clock::new(now, at, epoch_ms), live);
-        core.guard.restore(bans);
-        calls.values_mut().for_each(|call| trunk::count::note(&mut core.live.trunks, call));
-        Endpoint { core, calls, waiting: Default::default() }
+        let clock = Clock::new(now, shadow.at + now.since(shadow.heard), epoch_ms);
+        let mut endpoint = Endpoint::with(Core::with_state(config, random, clock, live));
+        bans.into_iter().for_each(|(net, ban)| endpoint.core.guard.book_mut().put(net, ban));
+        calls.into_iter().for_each(|(id, call)| endpoint.adopt(id, call, &here));
+        // Nobody knows whether they reached the other host's disk: once too often does no harm.
+        records.into_iter().for_each(|record| endpoint.core.write_record(record));
+        if unread > 0 {
+            let text = format!("{unread} entries of the other host's state could not be read");
+            endpoint.core.log(Level::Warn, None, None, text);
+        }
+        endpoint
     }
+
+    /// Whether the media session is a call's.
+    pub fn has_session(&self, id: SessionId) -> bool {
+        self.core.live.sessions.contains_key(&id)
+    }
+
+    /// The media sessions of the calls.
+    pub fn sessions(&self) -> impl Iterator<Item = SessionId> {
+        self.core.live.sessions.keys().copied()
+    }
+
+    /// A call of another host, and what leads to it.
+    fn adopt(&mut self, id: CallId, mut call: Box<Call>, here: &Relocation) {
+        call.relocate(here, &self.core.config);
+        let live = &mut self.core.live;
+        live.active += u32::from(call.phase != Phase::Ended);
+        for side in Side::BOTH {
+            if let Some(leg) = call.leg(side).filter(|leg| leg.state != LegState::Gone) {
+                live.dialogs.insert(leg.dialog.key(), (id, side));
+            }
+        }
+        if let Some(media) = &call.media {
+            live.sessions.insert(media.session.id, id);
+        }
+        self.keep(call);
+    }
+}
+
+fn read<T: serde::de::DeserializeOwned>(shadow: &Shadow, key: &Key, unread: &mut usize) -> Option<T> {
+    let value = unpack(shadow.entries.get(key)?);
+    *unread += usize::from(value.is_none());
+    value
 }

@@ -11,6 +11,7 @@ use super::networks::Networks;
 use crate::base::{
     Time,
     limits::{SIP_BANS, SIP_BANS_OF_OPERATOR, SIP_OFFENDERS},
+    marks::Marks,
 };
 
 /// What a source that is no trunk is banned for, if it does it often.
@@ -74,13 +75,22 @@ pub struct Bans {
     of_operator: usize,
     tallies: HashMap<IpNet, Tally>,
     next_tidy: Time,
+    /// For the journal.
+    changed: Marks<IpNet>,
 }
 
 const TIDY: Duration = Duration::from_secs(1);
 
 impl Bans {
     pub fn new(terms: Terms) -> Self {
-        Bans { terms, bans: Networks::default(), of_operator: 0, tallies: HashMap::new(), next_tidy: Time::ZERO }
+        Bans {
+            terms,
+            bans: Networks::default(),
+            of_operator: 0,
+            tallies: HashMap::new(),
+            next_tidy: Time::ZERO,
+            changed: Marks::default(),
+        }
     }
 
     /// Whether `ip` is shut out now; counts it.
@@ -126,7 +136,7 @@ impl Bans {
             return false;
         }
         let ban = Ban { offence: Some(offence), since: now, until: now + self.terms.lasts, hits: 0 };
-        self.bans.insert(source, ban);
+        self.put(source, ban);
         true
     }
 
@@ -145,7 +155,9 @@ impl Bans {
         Some(ban)
     }
 
-    fn put(&mut self, net: IpNet, ban: Ban) {
+    /// One that was earned, given, or taken over from another host.
+    pub fn put(&mut self, net: IpNet, ban: Ban) {
+        self.changed.note(net);
         self.of_operator += usize::from(ban.offence.is_none());
         if let Some(before) = self.bans.insert(net, ban) {
             self.of_operator -= usize::from(before.offence.is_none());
@@ -156,6 +168,7 @@ impl Bans {
         let ban = self.bans.remove(net)?;
         self.of_operator -= usize::from(ban.offence.is_none());
         self.tallies.remove(&net.trunc());
+        self.changed.note(net);
         Some(ban)
     }
 
@@ -183,13 +196,22 @@ impl Bans {
         self.tallies.retain(|_, tally| now.since(tally.since) < window);
     }
 
-    pub fn save(&self) -> Vec<(IpNet, Ban)> {
-        self.bans.iter().map(|(net, ban)| (*net, ban.clone())).collect()
+    /// Whether `take_changed` is asked for.
+    pub fn follow(&mut self, asked: bool) {
+        self.changed.ask(asked);
     }
 
-    pub fn restore(&mut self, saved: Vec<(IpNet, Ban)>) {
-        for (net, ban) in saved {
-            self.put(net, ban);
-        }
+    /// Networks whose bans came, changed or went.
+    pub fn take_changed(&mut self) -> Vec<IpNet> {
+        self.changed.take().collect()
+    }
+
+    /// All there are, also what has run out since the last tidying.
+    pub fn networks(&self) -> impl Iterator<Item = IpNet> {
+        self.bans.iter().map(|(net, _)| *net)
+    }
+
+    pub fn get(&self, net: IpNet) -> Option<&Ban> {
+        self.bans.exact(net)
     }
 }

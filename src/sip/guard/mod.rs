@@ -20,14 +20,14 @@ use std::{
 
 use ipnet::IpNet;
 
-pub use self::{
-    bans::{Ban, Offence},
-    networks::Networks,
-};
 use self::{
-    bans::{Bans, Terms},
+    bans::Terms,
     meter::{Bucket, Meter, Rate},
     scanner::Scanners,
+};
+pub use self::{
+    bans::{Ban, Bans, Offence},
+    networks::Networks,
 };
 use crate::{
     base::{
@@ -257,12 +257,12 @@ impl Guard {
     }
 
     /// What a standby, or the next process, has to know.
-    pub fn save(&self) -> Vec<(IpNet, Ban)> {
-        self.bans.save()
+    pub fn book(&self) -> &Bans {
+        &self.bans
     }
 
-    pub fn restore(&mut self, saved: Vec<(IpNet, Ban)>) {
-        self.bans.restore(saved);
+    pub fn book_mut(&mut self) -> &mut Bans {
+        &mut self.bans
     }
 }
 

@@ -14,7 +14,7 @@ use std::collections::VecDeque;
 
 use serde::{Deserialize, Serialize};
 
-pub use self::subscription::{Subscriptions, answered, forget_connections, unanswered, within};
+pub use self::subscription::{SavedSubscription, Subscriptions, answered, unanswered, within};
 use crate::{
     base::ids::Side,
     config::Requests,
@@ -26,7 +26,7 @@ use crate::{
         },
         dialog::Dialog,
         endpoint::{Core, Turn, Use},
-        flow::{Flow, Path},
+        flow::{Flow, Path, Relocation},
         message::{CSeq, HeaderName, Message, Method, NameAddr, Scheme},
         route::{Asked, Destination, Numbers, TrunkId},
         transaction::ServerId,
@@ -44,6 +44,13 @@ pub struct Passing {
     rest: VecDeque<Destination>,
     /// Of a SUBSCRIBE.
     subscription: Option<u64>,
+}
+
+impl Passing {
+    /// It comes from another host.
+    pub fn relocate(&mut self, here: &Relocation) {
+        self.rest.iter_mut().for_each(|destination| here.listener(&mut destination.listener));
+    }
 }
 
 pub fn policy(core: &Core, trunk: &str) -> Requests {

@@ -14,15 +14,15 @@ use crate::{
         Time,
         ids::Side,
         limits::{SIP_SUBSCRIPTION, SIP_SUBSCRIPTIONS},
+        marks::Marks,
     },
     sip::{
         b2bua::headers,
         deadlines::Deadlines,
         dialog::{Dialog, DialogKey},
         endpoint::{Core, Refusal, Turn, Use},
-        flow::Flow,
+        flow::{Flow, Relocation},
         message::{HeaderName, Message, Method},
-        pairs,
         transaction::ServerId,
     },
 };
@@ -56,14 +56,22 @@ impl Subscription {
     }
 }
 
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default)]
 pub struct Subscriptions {
+    /// The last number given away.
     next: u64,
-    #[serde(with = "pairs")]
     by_id: HashMap<u64, Box<Subscription>>,
-    #[serde(with = "pairs")]
     index: HashMap<DialogKey, (u64, Side)>,
     deadlines: Deadlines<u64>,
+    /// For the journal.
+    changed: Marks<u64>,
+}
+
+/// One as the other host of a pair gets it.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct SavedSubscription {
+    both: Box<Subscription>,
+    until: Option<Time>,
 }
 
 impl Subscriptions {
@@ -90,7 +98,52 @@ impl Subscriptions {
     /// The number of our next request in that dialog, which it then is.
     pub fn next_seq(&mut self, key: &DialogKey) -> Option<u32> {
         let (id, side) = *self.index.get(key)?;
-        Some(self.by_id.get_mut(&id)?.end(side)?.dialog.next_seq())
+        Some(self.get_mut(id)?.end(side)?.dialog.next_seq())
+    }
+
+    fn get_mut(&mut self, id: u64) -> Option<&mut Subscription> {
+        self.changed.note(id);
+        self.by_id.get_mut(&id).map(Box::as_mut)
+    }
+
+    /// Whether `take_changed` is asked for.
+    pub fn follow(&mut self, asked: bool) {
+        self.changed.ask(asked);
+    }
+
+    /// Those that changed, came or went.
+    pub fn take_changed(&mut self) -> Vec<u64> {
+        self.changed.take().collect()
+    }
+
+    pub fn ids(&self) -> impl Iterator<Item = u64> {
+        self.by_id.keys().copied()
+    }
+
+    pub fn last_number(&self) -> u64 {
+        self.next
+    }
+
+    pub fn skip_numbers(&mut self, last: u64) {
+        self.next = self.next.max(last);
+    }
+
+    pub fn saved(&self, id: u64) -> Option<SavedSubscription> {
+        Some(SavedSubscription { both: self.by_id.get(&id)?.clone(), until: self.deadlines.get(&id) })
+    }
+
+    /// One of another host.
+    pub fn adopt(&mut self, id: u64, saved: SavedSubscription, here: &Relocation) {
+        let SavedSubscription { mut both, until } = saved;
+        self.skip_numbers(id);
+        for side in Side::BOTH {
+            if let Some(end) = both.end(side) {
+                here.flow(&mut end.dialog.source);
+                self.index.insert(end.dialog.key(), (id, side));
+            }
+        }
+        self.deadlines.set(id, until);
+        self.by_id.insert(id, both);
     }
 
     /// Lets those that nobody refreshed go.
@@ -102,6 +155,7 @@ impl Subscriptions {
 
     fn remove(&mut self, id: u64) {
         self.deadlines.set(id, None);
+        self.changed.note(id);
         if let Some(gone) = self.by_id.remove(&id) {
             for key in gone.keys() {
                 self.index.remove(&key);
@@ -111,18 +165,8 @@ impl Subscriptions {
 
     fn lasts(&mut self, now: Time, id: u64, lifetime: Duration) {
         if self.by_id.contains_key(&id) {
+            self.changed.note(id);
             self.deadlines.set(id, Some(now + lifetime.min(SIP_SUBSCRIPTION) + GRACE));
-        }
-    }
-}
-
-/// Connections died with their host.
-pub fn forget_connections(subscriptions: &mut Subscriptions) {
-    for subscription in subscriptions.by_id.values_mut() {
-        for side in Side::BOTH {
-            if let Some(end) = subscription.end(side) {
-                end.dialog.source.connection = None;
-            }
         }
     }
 }
@@ -153,12 +197,13 @@ pub fn begin(core: &mut Core, now: Time, request: &Message, flow: Flow, trunk: &
 /// Another destination is asked.
 pub fn calls(core: &mut Core, id: u64, dialog: Dialog, trunk: &str) {
     let all = &mut core.live.subscriptions;
-    let Some(subscription) = all.by_id.get_mut(&id) else { return };
-    if let Some(before) = subscription.notifier.take() {
+    let key = dialog.key();
+    let Some(subscription) = all.get_mut(id) else { return };
+    let before = subscription.notifier.replace(End { dialog, trunk: trunk.to_owned() });
+    if let Some(before) = before {
         all.index.remove(&before.dialog.key());
     }
-    all.index.insert(dialog.key(), (id, Side::B));
-    subscription.notifier = Some(End { dialog, trunk: trunk.to_owned() });
+    all.index.insert(key, (id, Side::B));
 }
 
 pub fn end(core: &mut Core, id: Option<u64>) {
@@ -170,7 +215,7 @@ pub fn end(core: &mut Core, id: Option<u64>) {
 /// The final response to the SUBSCRIBE that made it; our tag towards the subscriber.
 pub fn settled(core: &mut Core, now: Time, id: u64, response: &Message, flow: Flow) -> Option<String> {
     let all = &mut core.live.subscriptions;
-    let subscription = all.by_id.get_mut(&id)?;
+    let subscription = all.get_mut(id)?;
     let tag = subscription.subscriber.dialog.local_tag().to_owned();
     if response.status().is_some_and(|status| status >= 300) {
         all.remove(id);
@@ -226,7 +271,7 @@ fn pass(
 ) -> Result<(), Refusal> {
     let refused = |status| Refusal::new(status, crate::sip::endpoint::Cause::BadRequest);
     let method = request.method().cloned().unwrap_or(Method::Notify);
-    let end = core.live.subscriptions.by_id.get_mut(&id).and_then(|subscription| subscription.end(side));
+    let end = core.live.subscriptions.get_mut(id).and_then(|subscription| subscription.end(side));
     let dialog = end.map(|end| &mut end.dialog).ok_or_else(|| refused(481))?;
     if dialog.remote_tag().is_none() {
         // RFC 6665 §4.4.1: the first NOTIFY makes the dialog, also before the 2xx.
@@ -244,7 +289,7 @@ fn pass(
         }
     }
     let to = side.other();
-    let other = core.live.subscriptions.by_id.get_mut(&id).and_then(|subscription| subscription.end(to));
+    let other = core.live.subscriptions.get_mut(id).and_then(|subscription| subscription.end(to));
     let other = other.filter(|end| end.dialog.remote_tag().is_some()).ok_or_else(|| refused(481))?;
     let mut out = other.dialog.request(method.clone());
     let (dialog, trunk) = (other.dialog.clone(), other.trunk.clone());
@@ -292,7 +337,7 @@ pub fn answered(
         404 | 405 | 410 | 416 | 480..=485 | 489 | 501 | 604 => all.remove(id),
         200..=299 if ends => all.remove(id),
         200..=299 => {
-            if let Some(end) = all.by_id.get_mut(&id).and_then(|subscription| subscription.end(to)) {
+            if let Some(end) = all.get_mut(id).and_then(|subscription| subscription.end(to)) {
                 end.dialog.refresh(response, flow);
             }
             if let Some(left) = expires(response).filter(|_| to == Side::B) {

@@ -147,6 +147,11 @@ impl Registration {
         self.registrar == rule.registrar && self.aor == rule.aor
     }
 
+    /// It is being taken back, or has been.
+    pub fn is_leaving(&self) -> bool {
+        self.leaving.is_some()
+    }
+
     pub fn aor(&self) -> &str {
         &self.aor
     }

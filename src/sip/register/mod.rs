@@ -20,8 +20,6 @@ use std::{
     time::Duration,
 };
 
-use serde::{Deserialize, Serialize};
-
 use self::machine::{Outcome, Registration, UnderWay};
 pub use self::view::RegistrationView;
 use super::{
@@ -34,7 +32,7 @@ use super::{
     trunk::{choice, limits::configured},
 };
 use crate::{
-    base::Time,
+    base::{Time, marks::Marks},
     config::{Config, Trunk, TrunkRegister},
 };
 
@@ -42,15 +40,15 @@ use crate::{
 const APART: Duration = Duration::from_millis(20);
 
 /// Every registration of the configuration, by its trunk's name.
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default)]
 pub struct Registrations {
     by_trunk: BTreeMap<String, Registration>,
     /// Trunks that are not called while they are not registered. Made from the configuration.
-    #[serde(skip)]
     required: BTreeSet<String>,
     /// By the trunk's place. Made from `by_trunk`.
-    #[serde(skip)]
     due: Deadlines<u16>,
+    /// For the journal.
+    changed: Marks<String>,
 }
 
 impl Registrations {
@@ -70,6 +68,23 @@ impl Registrations {
                 Registration::new(rule, random.token(), random.short(), first)
             });
             self.due.set(at, registration.next_deadline());
+        }
+    }
+
+    /// Whether `take_changed` is asked for.
+    pub fn follow(&mut self, asked: bool) {
+        self.changed.ask(asked);
+    }
+
+    /// Trunks whose registrations changed.
+    pub fn take_changed(&mut self) -> Vec<String> {
+        self.changed.take().collect()
+    }
+
+    /// One of another host; before `fit`. A host that shut down took its bindings back: ours is to be made anew.
+    pub fn adopt(&mut self, trunk: String, registration: Registration) {
+        if !registration.is_leaving() {
+            self.by_trunk.insert(trunk, registration);
         }
     }
 
@@ -107,6 +122,7 @@ fn with(core: &mut Core, trunk: usize, act: impl FnOnce(&mut Core, &Trunk, &Trun
     if let Ok(at) = u16::try_from(trunk) {
         core.live.registrations.due.set(at, registration.next_deadline());
     }
+    core.live.registrations.changed.note_with(|| configured.name.clone());
     core.live.registrations.by_trunk.insert(configured.name.clone(), registration);
 }
 

@@ -4,6 +4,8 @@
 //! what the user attaches to its client and server transactions. What is to be transmitted gathers in `sent` until the
 //! endpoint takes it. A transaction that terminated stays readable until `sweep`.
 
+mod saved;
+
 use std::{
     collections::{BTreeSet, HashMap},
     net::SocketAddr,
@@ -17,13 +19,12 @@ use super::{
     server::Server, server_invite::ServerInvite,
 };
 use crate::{
-    base::Time,
+    base::{Time, marks::Marks},
     sip::{
         auth::client::CREDENTIALS,
         deadlines::Deadlines,
         flow::{Flow, ListenerId, Path},
         message::{CSeq, HeaderName, Host, Message, Method, Uri},
-        pairs,
     },
 };
 
@@ -38,7 +39,7 @@ impl ServerId {
     pub const NONE: ServerId = ServerId(0);
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 enum Ref {
     Client(ClientId),
     Server(ServerId),
@@ -231,26 +232,22 @@ pub enum Expired {
 
 type Remote = (ListenerId, u8, SocketAddr);
 
-#[derive(Clone, Debug, Serialize, Deserialize)]
-#[serde(bound(serialize = "C: Serialize, S: Serialize", deserialize = "C: Deserialize<'de>, S: Deserialize<'de>"))]
+#[derive(Clone, Debug)]
 pub struct Transactions<C, S> {
     timing: Timing,
+    /// The last number given away.
     next: u64,
-    #[serde(with = "pairs")]
     clients: HashMap<ClientId, Box<ClientEntry<C>>>,
-    #[serde(with = "pairs")]
     client_keys: HashMap<ClientKey, ClientId>,
-    #[serde(with = "pairs")]
     servers: HashMap<ServerId, Box<ServerEntry<S>>>,
-    #[serde(with = "pairs")]
     server_keys: HashMap<ServerKey, ServerId>,
-    #[serde(with = "pairs")]
     merges: HashMap<MergeKey, ServerId>,
     remotes: BTreeSet<(Remote, Ref)>,
     deadlines: Deadlines<Ref>,
     ended: Vec<Ref>,
-    #[serde(skip)]
     sent: Vec<Transmission>,
+    /// For the journal.
+    changed: Marks<Ref>,
 }
 
 fn remote_of(flow: &Flow) -> Remote {
@@ -271,6 +268,7 @@ impl<C, S> Transactions<C, S> {
             deadlines: Deadlines::default(),
             ended: Vec::new(),
             sent: Vec::new(),
+            changed: Marks::default(),
         }
     }
 
@@ -316,6 +314,7 @@ impl<C, S> Transactions<C, S> {
         let bytes = Bytes::from(request.write());
         self.transmit(&path, bytes.clone(), Label::of(&request), false);
         let entry = ClientEntry { machine, key: key.clone(), path, request, bytes, ack: None, acks: Vec::new(), user };
+        self.changed.note(Ref::Client(id));
         self.deadlines.set(Ref::Client(id), entry.next_deadline());
         self.remotes.insert((remote_of(&path.flow), Ref::Client(id)));
         self.client_keys.insert(key, id);
@@ -327,6 +326,7 @@ impl<C, S> Transactions<C, S> {
         let entry = self.clients.get_mut(&id).filter(|entry| !entry.bytes.is_empty())?;
         let request = entry.request.clone();
         entry.lighten();
+        self.changed.note(Ref::Client(id));
         Some(request)
     }
 
@@ -337,6 +337,7 @@ impl<C, S> Transactions<C, S> {
         let Some(mut old) = self.clients.remove(&id) else { return false };
         let (path, user) = (old.path, std::mem::replace(&mut old.user, rest));
         let lingering = ClientId(self.bump());
+        self.changed.note(Ref::Client(lingering));
         self.deadlines.set(Ref::Client(id), None);
         self.deadlines.set(Ref::Client(lingering), old.next_deadline());
         self.remotes.remove(&(remote_of(&path.flow), Ref::Client(id)));
@@ -357,6 +358,7 @@ impl<C, S> Transactions<C, S> {
     }
 
     pub fn client_mut(&mut self, id: ClientId) -> Option<&mut ClientEntry<C>> {
+        self.changed.note(Ref::Client(id));
         self.clients.get_mut(&id).map(Box::as_mut)
     }
 
@@ -400,6 +402,7 @@ impl<C, S> Transactions<C, S> {
             && entry.acks.len() < MAX_FORKS
         {
             entry.acks.push(SentAck { tag: tag.to_owned(), path, bytes });
+            self.changed.note(Ref::Client(id));
         }
     }
 
@@ -443,6 +446,7 @@ impl<C, S> Transactions<C, S> {
             }
             _ => {}
         }
+        self.changed.note(Ref::Client(id));
         self.deadlines.set(Ref::Client(id), entry.next_deadline());
         if entry.terminated() {
             self.ended.push(Ref::Client(id));
@@ -461,6 +465,7 @@ impl<C, S> Transactions<C, S> {
     }
 
     pub fn server_mut(&mut self, id: ServerId) -> Option<&mut ServerEntry<S>> {
+        self.changed.note(Ref::Server(id));
         self.servers.get_mut(&id).map(Box::as_mut)
     }
 
@@ -479,9 +484,16 @@ impl<C, S> Transactions<C, S> {
             ServerMachine::Other(Server::start(reliable))
         };
         let merge = MergeKey::of(&request);
-        if let Some(merge) = &merge {
-            self.merges.insert(merge.clone(), id);
+        if let Some(merge) = &merge
+            && let Some(before) = self.merges.insert(merge.clone(), id)
+        {
+            // One entry at a time has the key, so that the index follows from the entries.
+            self.changed.note(Ref::Server(before));
+            if let Some(before) = self.servers.get_mut(&before) {
+                before.merge = None;
+            }
         }
+        self.changed.note(Ref::Server(id));
         if path.flow.connection.is_some() {
             self.remotes.insert((remote_of(&path.flow), Ref::Server(id)));
         }
@@ -554,6 +566,7 @@ impl<C, S> Transactions<C, S> {
             let label = Label::Response(*status);
             self.sent.push(Transmission { flow: entry.path.flow, bytes: bytes.clone(), label, repeated: true });
         }
+        self.changed.note(Ref::Server(id));
         self.deadlines.set(Ref::Server(id), entry.next_deadline());
         if entry.terminated() {
             self.ended.push(Ref::Server(id));
@@ -581,6 +594,7 @@ impl<C, S> Transactions<C, S> {
 
     fn client_transport_failed(&mut self, id: ClientId, flow: &Flow) -> Option<ClientId> {
         let entry = self.clients.get_mut(&id)?;
+        self.changed.note(Ref::Client(id));
         for ack in entry.acks.iter_mut().filter(|ack| ack.path.flow.connection == flow.connection) {
             ack.path = ack.path.without_connection().unwrap_or(ack.path);
         }
@@ -619,23 +633,6 @@ impl<C, S> Transactions<C, S> {
             ServerMachine::Other(_) => false,
         };
         self.settle_server(id, if unacknowledged { Step::transmit(Transmit::Response) } else { Step::NOTHING });
-    }
-
-    /// Connections died with their host: what would have gone on one goes to its fallback.
-    pub fn forget_connections(&mut self) {
-        let forget = |path: &mut Path| {
-            *path = path.without_connection().unwrap_or(*path);
-            path.flow.connection = None;
-        };
-        self.remotes.clear();
-        for (id, entry) in &mut self.clients {
-            forget(&mut entry.path);
-            entry.acks.iter_mut().for_each(|ack| forget(&mut ack.path));
-            self.remotes.insert((remote_of(&entry.path.flow), Ref::Client(*id)));
-        }
-        for entry in self.servers.values_mut() {
-            forget(&mut entry.path);
-        }
     }
 
     pub fn next_deadline(&self) -> Option<Time> {
@@ -677,6 +674,7 @@ impl<C, S> Transactions<C, S> {
     pub fn sweep(&mut self) {
         while let Some(ended) = self.ended.pop() {
             self.deadlines.set(ended, None);
+            self.changed.note(ended);
             match ended {
                 Ref::Client(id) => {
                     let Some(entry) = self.clients.remove(&id) else { continue };
@@ -687,9 +685,7 @@ impl<C, S> Transactions<C, S> {
                     let Some(entry) = self.servers.remove(&id) else { continue };
                     self.server_keys.remove(&entry.key);
                     self.remotes.remove(&(remote_of(&entry.path.flow), ended));
-                    if let Some(merge) = entry.merge
-                        && self.merges.get(&merge) == Some(&id)
-                    {
+                    if let Some(merge) = entry.merge {
                         self.merges.remove(&merge);
                     }
                 }

@@ -32,16 +32,14 @@ pub use self::{
     view::{DestinationView, TrunkView},
 };
 use self::{health::Health, limits::Rates};
-use super::{deadlines::Deadlines, pairs, transaction::ClientId};
+use super::{deadlines::Deadlines, transaction::ClientId};
 use crate::{base::Time, config::Config};
 
 /// Every trunk of the configuration, by name.
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default)]
 pub struct Trunks {
-    #[serde(with = "pairs")]
     by_name: HashMap<String, TrunkState>,
     /// When each destination is asked next: place of the trunk, place of the destination. Made from `probe_at`.
-    #[serde(skip)]
     probes: Deadlines<(u16, u16)>,
 }
 
@@ -152,6 +150,11 @@ impl Trunks {
 
     pub fn get(&self, name: &str) -> Option<&TrunkState> {
         self.by_name.get(name)
+    }
+
+    /// What another host knew of a trunk; before `fit`.
+    pub fn adopt(&mut self, name: String, state: TrunkState) {
+        self.by_name.insert(name, state);
     }
 
     fn destination(&self, trunk: &str, uri: &str) -> Option<&DestinationState> {

@@ -44,6 +44,19 @@ impl Device {
     }
 }
 
+/// The laboratory's pair has no secrets.
+const PAIR_KEY: &str = "not a secret: the key of the laboratory's pair\n";
+
+/// Readable to its owner alone, as the appliance wants it.
+fn write_key(path: &Path) -> Result<()> {
+    use std::os::unix::fs::OpenOptionsExt as _;
+    let mut file = std::fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(path)?;
+    Ok(file.write_all(PAIR_KEY.as_bytes())?)
+}
+
+/// What the two nodes of a pair are called.
+pub const NODES: [&str; 2] = ["node-a", "node-b"];
+
 /// What differs from scenario to scenario in the appliance's configuration.
 #[derive(Clone, Debug)]
 pub struct Setup {
@@ -70,6 +83,8 @@ pub struct Setup {
     /// Further keys of `[sip]`, and of the caller's and the callee's IPv4 trunk, each on a line.
     pub sip_keys: &'static str,
     pub trunk_keys: [String; 2],
+    /// Of a pair: `[ha]` without what names the other node, and `[[ha.path]]` as they should be.
+    pub pair_keys: &'static str,
     /// Tables of a scenario's own, behind the others. `{room}` stands for the scenario's folder, here and above.
     pub extra: String,
 }
@@ -94,29 +109,36 @@ impl Setup {
             max_sessions: 2_000,
             sip_keys: "",
             trunk_keys: Default::default(),
+            pair_keys: "provider = \"garp\"",
             extra: String::new(),
         }
     }
 
-    /// The configuration file. One worker has CPU 1, two have 0 and 1; the slow path has 0, or 2 where there is one.
-    fn toml(&self, ground: &Topology, room: &Path) -> String {
+    /// The configuration file; `node`: of a pair's first (0) or second (1) node. One worker has CPU 1, two have 0 and 1; the slow path has 0, or 2 where there is one.
+    fn toml(&self, ground: &Topology, room: &Path, node: Option<usize>) -> String {
         let many = std::thread::available_parallelism().is_ok_and(|n| n.get() > 2);
         let slow = if self.workers > 1 && many { 2 } else { 0 };
         let workers = if self.workers > 1 { "[1, 0]" } else { "[1]" };
         let mut toml = String::new();
         let _ = write!(
             toml,
-            "[node]\nname = \"lab\"\ndrain_s = {}\n\n\
+            "[node]\nname = \"{}\"\ndrain_s = {}\n\n\
              [dpdk]\nhugepages = false\nmemory_mb = 512\nmbufs = 32767\n\n\
              [cores]\nworkers = {workers}\nslow = {slow}\npoll = \"{}\"\n",
-            self.drain_s, self.poll
+            node.map_or("lab", |node| NODES[node]),
+            self.drain_s,
+            self.poll
         );
         let a = ground.tandem_address();
         for (index, v4, net) in [(0, a, 1), (1, topology::TANDEM_B, 2)] {
+            let (own, own6) = match node {
+                None => (v4.to_string(), "10".to_owned()),
+                Some(node) => (format!("198.18.{net}.{}", topology::HOSTS[node]), topology::HOSTS[node].to_string()),
+            };
             let _ = write!(
                 toml,
                 "\n[[port]]\nname = \"port{index}\"\ndevice = \"{}\"\nexception = \"tandem{index}\"\n\
-                 addresses = [\"{v4}/24\", \"2001:db8:{net}::10/64\"]\n\
+                 addresses = [\"{own}/24\", \"2001:db8:{net}::{own6}/64\"]\n\
                  rx_descriptors = {ring}\ntx_descriptors = {ring}\n",
                 self.device.vdev(index, self.workers),
                 ring = self.descriptors
@@ -126,14 +148,18 @@ impl Setup {
                 let _ = writeln!(toml, "routes = [{{ to = \"198.18.1.0/24\", via = \"{via}\" }}]");
             }
         }
-        let _ = write!(toml, "\n[[address]]\nname = \"a4\"\nport = \"port0\"\nlocal = \"{a}\"\n");
+        let floating = if node.is_some() { "floating = true\n" } else { "" };
+        let _ = write!(toml, "\n[[address]]\nname = \"a4\"\nport = \"port0\"\nlocal = \"{a}\"\n{floating}");
         if ground.between == Between::TandemBehindNat {
             let _ = writeln!(toml, "advertise = \"{}\"", topology::TANDEM_A);
         }
         for (name, port, local) in
             [("a6", 0, topology::TANDEM_A6), ("b4", 1, topology::TANDEM_B), ("b6", 1, topology::TANDEM_B6)]
         {
-            let _ = write!(toml, "\n[[address]]\nname = \"{name}\"\nport = \"port{port}\"\nlocal = \"{local}\"\n");
+            let _ = write!(
+                toml,
+                "\n[[address]]\nname = \"{name}\"\nport = \"port{port}\"\nlocal = \"{local}\"\n{floating}"
+            );
         }
         let _ = write!(
             toml,
@@ -151,6 +177,9 @@ impl Setup {
             let _ = write!(toml, "\n[[sip.listen]]\naddress = \"{name}\"\n");
         }
         self.trunks(&mut toml);
+        if let Some(node) = node {
+            toml.push_str(&self.pair(node));
+        }
         toml.push_str(&self.extra);
         toml = toml.replace("{room}", &room.to_string_lossy());
         let _ = write!(
@@ -160,6 +189,26 @@ impl Setup {
             self.log,
             room = room.display()
         );
+        toml
+    }
+
+    /// `[ha]` of one node.
+    fn pair(&self, node: usize) -> String {
+        let (here, there) = (node + 1, 2 - node);
+        let at = |[a, b, c]: [u8; 3], host: usize, port: u16| format!("\"{a}.{b}.{c}.{host}:{port}\"");
+        let first = topology::HEARTBEATS[0];
+        let mut toml = format!(
+            "\n[ha]\npeer = \"{}\"\nkey_file = \"{{room}}/../pair.key\"\nstate = \"{{room}}/ha.json\"\n\
+             replication = {{ local = {}, peer = {} }}\n{}\n",
+            NODES[1 - node],
+            at(first, here, 5090),
+            at(first, there, 5090),
+            self.pair_keys
+        );
+        for network in topology::HEARTBEATS {
+            let (local, peer) = (at(network, here, 5091), at(network, there, 5091));
+            let _ = write!(toml, "\n[[ha.path]]\nlocal = {local}\npeer = {peer}\n");
+        }
         toml
     }
 
@@ -225,27 +274,45 @@ pub struct Appliance {
 
 impl Appliance {
     pub fn start(binary: &Path, setup: &Setup, ground: &Topology, room: &Path) -> Result<Self> {
-        Appliance::start_with(binary, &setup.toml(ground, room), ground, room)
+        Appliance::start_with(binary, &setup.toml(ground, room, None), &ground.tandem.name, room)
+    }
+
+    /// One node of a pair, its files in a folder of its own; it keeps those that a predecessor left.
+    pub fn start_node(binary: &Path, setup: &Setup, ground: &Topology, room: &Path, node: usize) -> Result<Self> {
+        let own = room.join(NODES[node]);
+        std::fs::create_dir_all(&own)?;
+        write_key(&room.join("pair.key"))?;
+        let namespace = if node == 0 { Some(&ground.tandem) } else { ground.second.as_ref() };
+        let namespace = namespace.context("this ground has one node")?;
+        Appliance::begin(binary, &setup.toml(ground, &own, Some(node)), &namespace.name, &own)
     }
 
     /// With a configuration of the caller's own, which keeps `cdr.jsonl` and `admin.sock` in `room` and answers for
     /// metrics where `Setup`'s does.
-    pub fn start_with(binary: &Path, toml: &str, ground: &Topology, room: &Path) -> Result<Self> {
-        let config = room.join("tandem.toml");
-        std::fs::write(&config, toml)?;
+    pub fn start_with(binary: &Path, toml: &str, namespace: &str, room: &Path) -> Result<Self> {
         let _ = std::fs::remove_file(room.join("cdr.jsonl"));
-        let mut command = command_in(Some(&ground.tandem.name), binary);
-        command.arg("run").arg("--config").arg(&config);
-        let process = Running::start("tandem", command, room.join("tandem.log"))?;
-        let mut appliance = Appliance {
-            process,
-            binary: binary.to_owned(),
-            namespace: ground.tandem.name.clone(),
-            socket: room.join("admin.sock"),
-            room: room.to_owned(),
-        };
+        let mut appliance = Appliance::begin(binary, toml, namespace, room)?;
         appliance.wait_ready(Duration::from_secs(30))?;
         Ok(appliance)
+    }
+
+    /// Starts the process and does not wait for it.
+    fn begin(binary: &Path, toml: &str, namespace: &str, room: &Path) -> Result<Self> {
+        let config = room.join("tandem.toml");
+        std::fs::write(&config, toml)?;
+        let mut command = command_in(Some(namespace), binary);
+        command.arg("run").arg("--config").arg(&config);
+        // A successor's log stands beside its predecessor's.
+        let log = (1..).map(|n| room.join(if n == 1 { "tandem.log".into() } else { format!("tandem-{n}.log") }));
+        let log = log.into_iter().find(|path| !path.exists()).context("no name for a log")?;
+        let process = Running::start("tandem", command, log)?;
+        Ok(Appliance {
+            process,
+            binary: binary.to_owned(),
+            namespace: namespace.to_owned(),
+            socket: room.join("admin.sock"),
+            room: room.to_owned(),
+        })
     }
 
     fn wait_ready(&mut self, limit: Duration) -> Result<()> {

@@ -72,8 +72,10 @@ impl End {
 pub struct Lab<'a> {
     pub frame: &'a Frame,
     pub room: PathBuf,
-    /// Absent: the stand-in.
-    appliance: Option<Appliance>,
+    /// The appliance, and a pair's second node. Absent: the stand-in, or killed.
+    pub nodes: [Option<Appliance>; 2],
+    /// What they were started with.
+    pub setup: Setup,
     near: Tap,
     far: Tap,
     agreements: [Option<Receiver<Agreed>>; 2],
@@ -92,26 +94,29 @@ impl<'a> Lab<'a> {
         let book = |tells| Book::telling(tells, plan.ignored_source);
         let near = Tap::open(&ground.caller.name, "eth0", book(near_tells))?;
         let far = Tap::open(&ground.callee.name, "eth0", book(far_tells))?;
-        let appliance = match &frame.binary {
+        let mut nodes = [None, None];
+        match &frame.binary {
+            Some(_) if plan.between == Between::Pair => ground.deafen_ports()?,
             Some(binary) => {
                 ground.deafen_ports()?;
-                Some(Appliance::start(binary, &plan.setup, &ground, &room)?)
+                nodes[0] = Some(Appliance::start(binary, &plan.setup, &ground, &room)?);
             }
-            None => {
-                ground.route_in_kernel()?;
-                None
-            }
-        };
+            None => ground.route_in_kernel()?,
+        }
         let agreements = [Some(near_hears), Some(far_hears)];
-        Ok(Lab { frame, room, appliance, near, far, agreements, ground })
+        let mut lab = Lab { frame, room, nodes, setup: plan.setup, near, far, agreements, ground };
+        if lab.ground.second.is_some() {
+            lab.start_pair()?;
+        }
+        Ok(lab)
     }
 
     pub fn is_stand_in(&self) -> bool {
-        self.appliance.is_none()
+        self.frame.binary.is_none()
     }
 
     pub fn appliance(&mut self) -> Result<&mut Appliance> {
-        self.appliance.as_mut().context("this scenario needs the appliance")
+        self.nodes[0].as_mut().context("this scenario needs the appliance")
     }
 
     pub fn tap(&self, end: End) -> &Tap {
@@ -243,7 +248,7 @@ impl<'a> Lab<'a> {
 
     /// Ends the appliance, closes the taps, and checks what must hold after every scenario.
     pub fn close(&mut self) -> Result<()> {
-        if let Some(appliance) = &mut self.appliance {
+        for appliance in self.nodes.iter_mut().flatten() {
             if appliance.process.ended()?.is_none() {
                 appliance.stop().context("tandem did not end well")?;
             }

@@ -13,6 +13,7 @@ pub mod lab;
 pub mod law;
 pub mod net;
 pub mod ng;
+pub mod pair;
 pub mod process;
 pub mod runner;
 pub mod scenarios;

@@ -41,6 +41,13 @@ enum Command {
         #[arg(long)]
         device: Option<DeviceName>,
     },
+    /// The same of two appliances: a host dies and the calls go on
+    Pair {
+        names: Vec<String>,
+        /// Only over this device
+        #[arg(long)]
+        device: Option<DeviceName>,
+    },
     /// Name the scenarios and what each shows
     List,
     /// Place 20 calls over each device and print what was heard
@@ -86,7 +93,7 @@ fn main() -> ExitCode {
 fn run(arguments: &Arguments) -> Result<bool> {
     let scenarios = scenarios::all();
     if let Command::List = arguments.command {
-        for scenario in &scenarios {
+        for scenario in scenarios.iter().chain(&scenarios::pair::scenarios()) {
             let devices: Vec<_> = scenario.devices.iter().map(|device| device.name()).collect();
             println!("{:22} {} ({})", scenario.name, scenario.shows, devices.join(", "));
         }
@@ -99,6 +106,11 @@ fn run(arguments: &Arguments) -> Result<bool> {
     match &arguments.command {
         Command::Test { names, device } => {
             let count = runner::run_all(&scenarios, &frame, names, device.map(Device::from))?;
+            count.close();
+            Ok(count.failed.is_empty())
+        }
+        Command::Pair { names, device } => {
+            let count = runner::run_all(&scenarios::pair::scenarios(), &frame, names, device.map(Device::from))?;
             count.close();
             Ok(count.failed.is_empty())
         }

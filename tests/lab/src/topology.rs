@@ -6,7 +6,9 @@
 //!    .20, intruder .66│TAPs│   .20, second .21        198.18.2.0/24, 2001:db8:2::/64 on the right, tandem is .10
 //! ```
 //!
-//! A router that rewrites addresses without remembering connections can stand between caller and tandem.
+//! A router that rewrites addresses without remembering connections can stand between caller and tandem. For a pair, a
+//! switch joins each network with both nodes: `.10` floats, `.11` and `.12` are the nodes' own; two cables of their own
+//! carry the heartbeats.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
@@ -48,6 +50,11 @@ pub const INSIDE_PHONE: IpAddr = v4(198, 19, 1, 20);
 pub const INSIDE_TANDEM: IpAddr = v4(198, 19, 1, 10);
 pub const INSIDE_ROUTER: IpAddr = v4(198, 19, 1, 1);
 
+/// A node of the pair, on both networks: its own addresses end with this.
+pub const HOSTS: [u8; 2] = [11, 12];
+/// The networks of the heartbeats: node n (from 1) has `.n` on each.
+pub const HEARTBEATS: [[u8; 3]; 2] = [[198, 19, 100], [198, 19, 101]];
+
 pub const SIP_PORT: u16 = 5060;
 /// Where phones get media. Their kernel drops it at once (behind the tap), so that no ICMP error answers it.
 pub const PHONE_MEDIA: (u16, u16) = (30_000, 49_999);
@@ -61,14 +68,19 @@ pub enum Between {
     PhoneBehindNat,
     /// tandem has a private address; the world sees `TANDEM_A`.
     TandemBehindNat,
+    /// Two nodes on each network, by switches.
+    Pair,
 }
 
 pub struct Topology {
     pub caller: Namespace,
     pub callee: Namespace,
     pub tandem: Namespace,
+    /// The other node of a pair.
+    pub second: Option<Namespace>,
     pub between: Between,
-    _router: Option<Namespace>,
+    /// The router, or the switch.
+    pub middle: Option<Namespace>,
 }
 
 impl Topology {
@@ -76,14 +88,24 @@ impl Topology {
         let caller = Namespace::make("caller")?;
         let tandem = Namespace::make("tandem")?;
         let callee = Namespace::make("callee")?;
-        let router = match between {
+        let mut second = None;
+        let middle = match between {
             Between::Cable => {
                 cable((&caller, "eth0"), (&tandem, "p0"))?;
                 None
             }
+            Between::Pair => {
+                let other = Namespace::make("second")?;
+                let switch = switches([&caller, &callee], [&tandem, &other])?;
+                heartbeat_cables(&tandem, &other)?;
+                second = Some(other);
+                Some(switch)
+            }
             _ => Some(router(&caller, &tandem, between)?),
         };
-        cable((&callee, "eth0"), (&tandem, "p1"))?;
+        if between != Between::Pair {
+            cable((&callee, "eth0"), (&tandem, "p1"))?;
+        }
         for (phones, net) in [(&caller, 1), (&callee, 2)] {
             phones.address("eth0", v6(net, 0x20), 64)?;
             let (low, high) = PHONE_MEDIA;
@@ -101,13 +123,16 @@ impl Topology {
         }
         callee.address("eth0", CALLEE, 24)?;
         callee.address("eth0", SECOND, 24)?;
-        Ok(Topology { caller, callee, tandem, between, _router: router })
+        Ok(Topology { caller, callee, tandem, second, between, middle })
     }
 
     /// The ports belong to DPDK: the kernel behind them hears nothing.
     pub fn deafen_ports(&self) -> Result<()> {
-        deafen(&self.tandem, "p0")?;
-        deafen(&self.tandem, "p1")
+        for node in std::iter::once(&self.tandem).chain(&self.second) {
+            deafen(node, "p0")?;
+            deafen(node, "p1")?;
+        }
+        Ok(())
     }
 
     /// In place of the appliance: the kernel routes between the two networks. To prove the laboratory itself.
@@ -133,6 +158,47 @@ impl Topology {
     pub fn tandem_address(&self) -> IpAddr {
         if self.between == Between::TandemBehindNat { INSIDE_TANDEM } else { TANDEM_A }
     }
+}
+
+/// A bridge for each network, with the phones and both nodes on it.
+fn switches(phones: [&Namespace; 2], nodes: [&Namespace; 2]) -> Result<Namespace> {
+    let switch = Namespace::make("switch")?;
+    for (network, phone) in phones.into_iter().enumerate() {
+        let bridge = format!("br{network}");
+        // Without spanning tree a bridge forwards at once.
+        switch.ip(&[
+            "link",
+            "add",
+            &bridge,
+            "type",
+            "bridge",
+            "stp_state",
+            "0",
+            "forward_delay",
+            "0",
+            "mcast_snooping",
+            "0",
+        ])?;
+        let port = format!("p{network}");
+        let ends = [(phone, "eth0"), (nodes[0], port.as_str()), (nodes[1], port.as_str())];
+        for (index, end) in ends.into_iter().enumerate() {
+            let plug = format!("{bridge}x{index}");
+            cable(end, (&switch, &plug))?;
+            switch.ip(&["link", "set", &plug, "master", &bridge])?;
+        }
+        switch.ip(&["link", "set", &bridge, "up"])?;
+    }
+    Ok(switch)
+}
+
+fn heartbeat_cables(one: &Namespace, two: &Namespace) -> Result<()> {
+    for (path, [a, b, c]) in HEARTBEATS.into_iter().enumerate() {
+        let name = format!("hb{path}");
+        cable((one, &name), (two, &name))?;
+        one.address(&name, v4(a, b, c, 1), 24)?;
+        two.address(&name, v4(a, b, c, 2), 24)?;
+    }
+    Ok(())
 }
 
 /// 1:1 address translation that keeps no state, so that it pins no flow to anything.

@@ -8,7 +8,7 @@ use crate::{
     base::Time,
     config::{Config, Numbers, Route},
     sip::{
-        endpoint::{Cause, Endpoint, Saved},
+        endpoint::{Cause, Endpoint},
         message::{HeaderName, Message, Method},
     },
 };
@@ -105,12 +105,11 @@ fn each_destination_gets_numbers_as_its_trunk_wants_them_also_after_a_takeover()
     let sent = net.request_to(B2, Method::Invite);
     assert_eq!(target(&sent), "sip:+4980030111222@198.18.1.3:5060");
     // Another host goes on: the numbers are part of the call.
-    let json = serde_json::to_vec(&net.endpoint.save(net.now)).unwrap();
-    let saved: Saved = serde_json::from_slice(&json).unwrap();
+    let saved = net.endpoint.save(net.now);
     let mut config: Config = toml::from_str(CONFIG).unwrap();
     setup(&mut config);
     net.now = Time::from_secs(3);
-    net.endpoint = Endpoint::restore(Arc::new(config), [9; 32], net.now, EPOCH_MS, saved);
+    net.endpoint = Endpoint::from_shadow(Arc::new(config), [9; 32], net.now, EPOCH_MS, &saved);
     net.send(B2, &respond(B2, &sent, 503, "b2", None));
     let sent = net.request_to(C, Method::Invite);
     assert_eq!(target(&sent), "sip:080030111222@198.18.2.2:5070;transport=tcp");

@@ -4,7 +4,7 @@ use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use super::harness::*;
 use crate::sip::{
-    endpoint::{Endpoint, Saved},
+    endpoint::Endpoint,
     guard::{Gate, Offence},
     message::HeaderName,
 };
@@ -73,12 +73,11 @@ fn a_scanner_on_a_connection_is_met_with_silence() {
 fn bans_cross_to_the_host_that_takes_over() {
     let mut net = Net::new();
     net.endpoint.ban(net.now, "203.0.113.0/24".parse().unwrap(), Some(Duration::from_secs(100))).unwrap();
-    let json = serde_json::to_vec(&net.endpoint.save(net.now)).unwrap();
-    let saved: Saved = serde_json::from_slice(&json).unwrap();
+    let saved = net.endpoint.save(net.now);
     let config = Arc::new(toml::from_str(CONFIG).unwrap());
     // The other host's clock shows something else; the ban has as long to go.
     net.now = crate::base::Time::from_secs(3);
-    net.endpoint = Endpoint::restore(config, [9; 32], net.now, EPOCH_MS, saved);
+    net.endpoint = Endpoint::from_shadow(config, [9; 32], net.now, EPOCH_MS, &saved);
     assert!(!net.endpoint.admits(net.now, NOBODY.ip()));
     let ban = &net.endpoint.bans(net.now)[0];
     assert_eq!((ban.since_ms, ban.until_ms), (EPOCH_MS, EPOCH_MS + 100_000));

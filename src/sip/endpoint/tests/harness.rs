@@ -110,7 +110,7 @@ pub const LISTEN_B_UDP: ListenerId = ListenerId(2);
 pub const LISTEN_B_TCP: ListenerId = ListenerId(3);
 
 /// Counts what it is asked, and hands out ports 20000, 20004, …
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub struct FakeMedia {
     pub open: BTreeMap<u64, [Option<LegMedia>; 2]>,
     pub opened: u64,
@@ -195,6 +195,10 @@ pub struct Net {
     pub records: Vec<CallRecord>,
     pub notes: Vec<String>,
     pub questions: Vec<crate::sip::names::Query>,
+    /// Everything that was sent, as it was sent.
+    pub wire: Vec<(SocketAddr, Vec<u8>)>,
+    /// What the endpoint took for what it got.
+    pub took: std::time::Duration,
     branch: u32,
 }
 
@@ -223,7 +227,25 @@ impl Net {
             records: Vec::new(),
             notes: Vec::new(),
             questions: Vec::new(),
+            wire: Vec::new(),
+            took: Default::default(),
             branch: 0,
+        }
+    }
+
+    /// The same world around another endpoint.
+    pub fn around(&self, endpoint: Endpoint) -> Net {
+        Net {
+            endpoint,
+            media: self.media.clone(),
+            now: self.now,
+            sent: self.sent.clone(),
+            records: self.records.clone(),
+            notes: Vec::new(),
+            questions: Vec::new(),
+            wire: Vec::new(),
+            took: Default::default(),
+            branch: self.branch,
         }
     }
 
@@ -254,7 +276,9 @@ impl Net {
     }
 
     pub fn send_bytes(&mut self, flow: Flow, bytes: &[u8]) {
+        let start = std::time::Instant::now();
         self.endpoint.receive(self.now, flow, Message::parse(bytes), &mut self.media);
+        self.took += start.elapsed();
         self.collect();
     }
 
@@ -268,6 +292,7 @@ impl Net {
             match output {
                 Output::Send { flow, bytes } => {
                     let message = Message::parse(&bytes).expect("what tandem sends can be read");
+                    self.wire.push((flow.remote, bytes.to_vec()));
                     self.sent.push(Sent { at: self.now, flow, message });
                 }
                 Output::Record(record) => self.records.push(*record),

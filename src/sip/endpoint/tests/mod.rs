@@ -14,6 +14,7 @@ pub mod harness;
 mod hiding;
 mod hostile;
 mod identity;
+mod journal;
 mod load;
 mod lossy;
 mod media;

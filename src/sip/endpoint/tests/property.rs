@@ -15,7 +15,7 @@ use crate::{
     control::OpenError,
     sip::{
         b2bua::call::{LegState, Phase},
-        endpoint::{Cause, Endpoint, Saved, TransferKind},
+        endpoint::{Cause, Endpoint, TransferKind},
         flow::Flow,
         message::{HeaderName, Message, Method},
         transaction::table::within_transaction,
@@ -26,7 +26,7 @@ const NUMBERS: [&str; 8] = ["100", "200", "300", "400", "999", "5%31%30;phone-co
 const PEERS: [std::net::SocketAddr; 5] = [A, B, B2, C, NOBODY];
 
 #[derive(Clone, Debug)]
-enum Op {
+pub enum Op {
     /// A new INVITE to one of several numbers, with one of several bodies.
     Invite {
         from: usize,
@@ -96,7 +96,7 @@ enum Op {
     Pass(u64),
 }
 
-fn op() -> impl Strategy<Value = Op> {
+pub fn op() -> impl Strategy<Value = Op> {
     let statuses = prop_oneof![
         5 => Just(200u16), 3 => Just(180), 2 => Just(183), 2 => Just(100), 2 => Just(503), 1 => Just(486), 1 => Just(487),
         2 => Just(481), 1 => Just(491), 1 => Just(302), 1 => Just(422), 1 => 100u16..700
@@ -127,8 +127,8 @@ fn op() -> impl Strategy<Value = Op> {
 }
 
 /// What the peers remember.
-#[derive(Default)]
-struct World {
+#[derive(Clone, Default)]
+pub struct World {
     /// Requests that tandem sent, by peer.
     got: [Vec<Message>; 5],
     invites: Vec<(std::net::SocketAddr, Message)>,
@@ -188,7 +188,7 @@ fn nth<T>(list: &[T], back: usize) -> Option<&T> {
     list.len().checked_sub(1 + back).map(|at| &list[at])
 }
 
-fn apply(net: &mut Net, world: &mut World, op: &Op) {
+pub fn apply(net: &mut Net, world: &mut World, op: &Op) {
     match op {
         Op::Invite { from, number, body } => {
             let peer = PEERS[*from];
@@ -342,7 +342,9 @@ fn apply(net: &mut Net, world: &mut World, op: &Op) {
         }
         Op::NoMedia(none) => net.media.refuse = none.then_some(OpenError::NoPort),
         Op::HangUp(at) => {
-            let id = net.endpoint.calls().nth(*at).map(|call| call.id);
+            let mut ids: Vec<_> = net.endpoint.calls().map(|call| call.id).collect();
+            ids.sort();
+            let id = ids.get(*at).copied();
             if let Some(id) = id {
                 assert!(net.endpoint.hang_up(net.now, id, &mut net.media));
                 net.collect();
@@ -350,10 +352,9 @@ fn apply(net: &mut Net, world: &mut World, op: &Op) {
         }
         Op::TakeOver => {
             world.hosts += 1;
-            let json = serde_json::to_vec(&net.endpoint.save(net.now)).unwrap();
-            let saved: Saved = serde_json::from_slice(&json).unwrap();
+            let saved = net.endpoint.save(net.now);
             let config = std::sync::Arc::new(config());
-            net.endpoint = Endpoint::restore(config, [world.hosts; 32], net.now, EPOCH_MS, saved);
+            net.endpoint = Endpoint::from_shadow(config, [world.hosts; 32], net.now, EPOCH_MS, &saved);
         }
         Op::Pass(ms) => net.pass(*ms),
     }
@@ -361,7 +362,7 @@ fn apply(net: &mut Net, world: &mut World, op: &Op) {
 }
 
 /// The harness's, and rules that rewrite numbers, hold at times, and let emergency calls pass the limit.
-fn config() -> Config {
+pub fn config() -> Config {
     let rules = "
         [[route]]
         prefix = '5'

@@ -8,7 +8,7 @@ use crate::{
     config::{Config, Secret, TrunkAuth, TrunkRegister},
     sip::{
         auth::header::Credentials,
-        endpoint::{Endpoint, Saved},
+        endpoint::Endpoint,
         message::{HeaderName, Message, Method},
         names::{Answer, Query, QueryKind, Records, Srv},
         register::RegistrationView,
@@ -346,12 +346,11 @@ fn a_drain_before_the_first_answer_takes_back_what_may_have_been_bound() {
 fn the_next_host_goes_on_with_the_same_registration() {
     let (mut net, first) = registered(registers, 600);
     net.pass(100_000);
-    let json = serde_json::to_vec(&net.endpoint.save(net.now)).unwrap();
-    let saved: Saved = serde_json::from_slice(&json).unwrap();
+    let saved = net.endpoint.save(net.now);
     let mut config: Config = toml::from_str(CONFIG).unwrap();
     registers(&mut config);
     net.now = Time::from_secs(3);
-    net.endpoint = Endpoint::restore(Arc::new(config), [9; 32], net.now, EPOCH_MS, saved.clone());
+    net.endpoint = Endpoint::from_shadow(Arc::new(config), [9; 32], net.now, EPOCH_MS, &saved);
     assert_eq!(view(&net).expires_in_s, Some(500));
     let renewal = next_register(&mut net, B, 380_000, 440_000);
     assert_eq!((renewal.call_id(), renewal.cseq().unwrap().seq), (first.call_id(), 2));
@@ -359,7 +358,7 @@ fn the_next_host_goes_on_with_the_same_registration() {
     let mut config: Config = toml::from_str(CONFIG).unwrap();
     registers(&mut config);
     config.trunks[1].register.as_mut().unwrap().aor = "sip:4930124@carrier.example".into();
-    net.endpoint = Endpoint::restore(Arc::new(config), [9; 32], net.now, EPOCH_MS, saved);
+    net.endpoint = Endpoint::from_shadow(Arc::new(config), [9; 32], net.now, EPOCH_MS, &saved);
     assert!(!view(&net).registered);
     net.pass(20);
     let other = net.request_to(B, Method::Register);

@@ -6,20 +6,19 @@ use super::harness::*;
 use crate::{
     base::Time,
     sip::{
-        endpoint::{Cause, Endpoint, Saved},
+        endpoint::{Cause, Endpoint},
         message::{HeaderName, Message, Method},
     },
 };
 
-/// Another host takes over: the state crosses as JSON, the clock is another one, the seed too.
+/// Another host takes over: the clock is another one, the seed too.
 fn take_over(net: &mut Net) {
-    let json = serde_json::to_vec(&net.endpoint.save(net.now)).unwrap();
-    let saved: Saved = serde_json::from_slice(&json).unwrap();
+    let saved = net.endpoint.save(net.now);
     let config = Arc::new(toml::from_str(CONFIG).unwrap());
     let elapsed = net.now - Time::from_secs(100);
     let wall = EPOCH_MS + u64::try_from(elapsed.as_millis()).unwrap();
     net.now = Time::from_secs(3);
-    net.endpoint = Endpoint::restore(config, [9; 32], net.now, wall, saved);
+    net.endpoint = Endpoint::from_shadow(config, [9; 32], net.now, wall, &saved);
 }
 
 #[test]

@@ -582,12 +582,11 @@ fn a_transfer_under_way_is_taken_over() {
 
 /// Another host goes on with what the first one saved.
 pub fn take_over(net: &mut Net, change: impl FnOnce(&mut Config)) {
-    let json = serde_json::to_vec(&net.endpoint.save(net.now)).unwrap();
+    let saved = net.endpoint.save(net.now);
     let mut config: Config = toml::from_str(CONFIG).unwrap();
     change(&mut config);
-    let saved = serde_json::from_slice(&json).unwrap();
     let config = std::sync::Arc::new(config);
-    net.endpoint = crate::sip::endpoint::Endpoint::restore(config, [9; 32], net.now, EPOCH_MS, saved);
+    net.endpoint = crate::sip::endpoint::Endpoint::from_shadow(config, [9; 32], net.now, EPOCH_MS, &saved);
 }
 
 #[test]

@@ -7,7 +7,7 @@ use crate::{
     base::Time,
     config::Config,
     sip::{
-        endpoint::{Endpoint, Saved},
+        endpoint::Endpoint,
         message::{HeaderName, Method},
     },
 };
@@ -118,12 +118,11 @@ fn a_new_host_knows_what_was_known_and_goes_on_asking() {
     for _ in 0..5 {
         interval(&mut net, None, Some(200));
     }
-    let json = serde_json::to_vec(&net.endpoint.save(net.now)).unwrap();
-    let saved: Saved = serde_json::from_slice(&json).unwrap();
+    let saved = net.endpoint.save(net.now);
     let mut config: Config = toml::from_str(CONFIG).unwrap();
     asked(&mut config);
     net.now = Time::from_secs(3);
-    net.endpoint = Endpoint::restore(Arc::new(config), [9; 32], net.now, EPOCH_MS, saved);
+    net.endpoint = Endpoint::from_shadow(Arc::new(config), [9; 32], net.now, EPOCH_MS, &saved);
     assert_eq!(ups(&net), [Some(false), Some(true)]);
     for _ in 0..3 {
         interval(&mut net, Some(200), Some(200));
@@ -132,7 +131,7 @@ fn a_new_host_knows_what_was_known_and_goes_on_asking() {
     // A configuration that asks nobody knows nothing.
     let saved = net.endpoint.save(net.now);
     let plain = Arc::new(toml::from_str(CONFIG).unwrap());
-    net.endpoint = Endpoint::restore(plain, [10; 32], net.now, EPOCH_MS, saved);
+    net.endpoint = Endpoint::from_shadow(plain, [10; 32], net.now, EPOCH_MS, &saved);
     assert_eq!(ups(&net), [None, None]);
     net.run_out();
 }

@@ -7,7 +7,7 @@ use super::harness::*;
 use crate::{
     base::Time,
     sip::{
-        endpoint::{Cause, Endpoint, Saved},
+        endpoint::{Cause, Endpoint},
         message::{HeaderName, Method},
         trunk::Direction,
     },
@@ -128,12 +128,11 @@ fn limits_hold_over_a_take_over() {
     let invite = net.invite(A, "100");
     net.send(A, &invite);
     net.take(A);
-    let json = serde_json::to_vec(&net.endpoint.save(net.now)).unwrap();
-    let saved: Saved = serde_json::from_slice(&json).unwrap();
+    let saved = net.endpoint.save(net.now);
     let mut config: crate::config::Config = toml::from_str(CONFIG).unwrap();
     config.trunks[0].limits = toml::from_str(limits).unwrap();
     net.now = Time::from_secs(3);
-    net.endpoint = Endpoint::restore(Arc::new(config), [9; 32], net.now, EPOCH_MS, saved);
+    net.endpoint = Endpoint::from_shadow(Arc::new(config), [9; 32], net.now, EPOCH_MS, &saved);
     assert_eq!((calls(&net, "alice"), calls(&net, "carrier")), ([2, 0], [0, 2]), "counted from the calls");
     let invite = net.invite(A, "100");
     net.send(A, &invite);

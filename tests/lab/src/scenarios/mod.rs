@@ -14,6 +14,7 @@ mod nat;
 mod network;
 mod ng;
 mod offers;
+pub mod pair;
 mod ramp;
 mod scan;
 mod softphones;
