@@ -11,6 +11,7 @@ use std::{
 };
 
 use bytes::Bytes;
+use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
 use super::{
@@ -30,7 +31,7 @@ use crate::{
     },
     config::Config,
     control::{MediaControl, SessionReport},
-    sip::{deadlines::Deadlines, guard::Networks},
+    sip::deadlines::Deadlines,
 };
 
 /// How often a call is looked at for packets.
@@ -52,17 +53,13 @@ pub struct Settings {
     pub silent_timeout: Duration,
     pub delete_delay: Duration,
     pub max_calls: usize,
-    pub allow: Networks<()>,
+    pub allow: Vec<IpNet>,
 }
 
 impl Settings {
     /// None: the protocol is not spoken here.
     pub fn of(config: &Config) -> Option<Settings> {
         let ng = config.ng.as_ref()?;
-        let mut allow = Networks::default();
-        for net in &ng.allow {
-            allow.insert(*net, ());
-        }
         let address = |a: &crate::config::Address| (a.name.clone(), vec![a.name.clone()]);
         let named = ng.interfaces.iter().map(|interface| (interface.name.clone(), interface.media.clone()));
         Some(Settings {
@@ -74,7 +71,7 @@ impl Settings {
             silent_timeout: Duration::from_secs(ng.silent_timeout_s.into()),
             delete_delay: Duration::from_secs(ng.delete_delay_s.into()),
             max_calls: ng.max_calls as usize,
-            allow,
+            allow: ng.allow.clone(),
         })
     }
 }
@@ -102,8 +99,8 @@ pub struct NgCounters {
 /// A call with the time on the clock that its times are of.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct SavedCall {
-    at: Time,
-    call: Call,
+    pub(super) at: Time,
+    pub(super) call: Call,
 }
 
 #[derive(Debug)]
@@ -111,8 +108,8 @@ pub struct Ng {
     pub(super) settings: Settings,
     pub(super) calls: HashMap<u64, Call>,
     pub(super) by_id: HashMap<String, u64>,
-    sessions: HashMap<SessionId, u64>,
-    deadlines: Deadlines<u64>,
+    pub(super) sessions: HashMap<SessionId, u64>,
+    pub(super) deadlines: Deadlines<u64>,
     next: u64,
     cookies: Cookies,
     /// Of this node, in descriptions that it has marked.
@@ -121,9 +118,12 @@ pub struct Ng {
     epoch_ms: u64,
     pub(super) draining: Option<Time>,
     /// The other host of a pair is active: nothing is answered.
-    standby: bool,
+    pub(super) standby: bool,
     /// Call-IDs of calls that have changed or ended since they were taken; None: nobody asks.
-    journal: Option<BTreeSet<String>>,
+    pub(super) journal: Option<BTreeSet<String>>,
+    /// Calls that somebody who wants all of them has still to be told, and those that have not been told to us.
+    pub(super) queue: VecDeque<String>,
+    pub(super) untold: BTreeSet<String>,
     noted: HashSet<(What, String)>,
     notes: VecDeque<String>,
     closed: Vec<SessionReport>,
@@ -146,6 +146,8 @@ impl Ng {
             draining: None,
             standby: false,
             journal: None,
+            queue: VecDeque::new(),
+            untold: BTreeSet::new(),
             noted: HashSet::new(),
             notes: VecDeque::new(),
             closed: Vec::new(),
@@ -165,14 +167,9 @@ impl Ng {
 
     /// Whether messages from there are read at all.
     pub fn admits(&mut self, source: IpAddr) -> bool {
-        let admitted = self.settings.allow.contains(source);
+        let admitted = self.settings.allow.iter().any(|net| net.contains(&source));
         self.counters.strangers += u64::from(!admitted);
         admitted
-    }
-
-    /// As the standby of a pair nothing is answered: a proxy that asks here by mistake asks another node.
-    pub fn stand_by(&mut self, standby: bool) {
-        self.standby = standby;
     }
 
     pub fn in_progress(&self) -> usize {
@@ -333,13 +330,12 @@ impl Ng {
         self.calls.is_empty()
     }
 
-    /// A new call, which `changed` is to be told of.
+    /// A call that was not there, which `changed` is to be told of.
     pub(super) fn insert(&mut self, call: Call) -> u64 {
         let number = self.next;
         self.next += 1;
         self.by_id.insert(call.id.clone(), number);
         self.calls.insert(number, call);
-        self.counters.calls += 1;
         number
     }
 
@@ -375,53 +371,6 @@ impl Ng {
         let report = media.close(now, id)?;
         self.closed.push(report.clone());
         Some(report)
-    }
-
-    /// From here on the Call-IDs of calls that change or end are kept until they are taken.
-    pub fn keep_journal(&mut self) {
-        self.journal.get_or_insert_default();
-    }
-
-    /// Calls that have changed since, by Call-ID; `save` says what became of each.
-    pub fn take_changed(&mut self) -> BTreeSet<String> {
-        self.journal.as_mut().map(std::mem::take).unwrap_or_default()
-    }
-
-    /// None: the call has ended.
-    pub fn save(&self, now: Time, call_id: &str) -> Option<SavedCall> {
-        let call = self.calls.get(self.by_id.get(call_id)?)?.clone();
-        Some(SavedCall { at: now, call })
-    }
-
-    /// Takes up a call that another node has saved, in place of what was known of it. Its sessions are call control's to
-    /// restore, under the same ids.
-    pub fn restore(&mut self, now: Time, saved: SavedCall) {
-        let SavedCall { at, mut call } = saved;
-        call.rebase(at, now);
-        let number = match self.by_id.get(&call.id) {
-            Some(&number) => {
-                let gone = self.calls.insert(number, call);
-                self.unlist(gone.as_ref());
-                number
-            }
-            None => self.insert(call),
-        };
-        self.changed(now, number);
-    }
-
-    /// The other node's call has ended.
-    pub fn forget(&mut self, call_id: &str) {
-        let Some(number) = self.by_id.remove(call_id) else { return };
-        self.deadlines.set(number, None);
-        let gone = self.calls.remove(&number);
-        self.unlist(gone.as_ref());
-    }
-
-    /// Its sessions are known no longer, but not closed: they are call control's.
-    fn unlist(&mut self, call: Option<&Call>) {
-        for id in call.into_iter().flat_map(Call::sessions) {
-            self.sessions.remove(&id);
-        }
     }
 }
 

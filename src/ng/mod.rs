@@ -5,7 +5,7 @@
 //! - `cookies`: answers that are given again to commands that come again.
 //! - `keys`: every command, key and flag that is known, and what becomes of it; `request`: a command as understood.
 //! - `call`: the state; `section`, `codecs`, `rewrite`: descriptions; `offer`, `answer`, `end`, `block`, `view`: the commands.
-//! - `machine`: all calls, their deadlines, and the way in.
+//! - `machine`: all calls, their deadlines, and the way in; `standby`: the same on a host of a pair.
 
 mod answer;
 pub mod bencode;
@@ -23,6 +23,7 @@ mod offer;
 mod request;
 mod rewrite;
 mod section;
+mod standby;
 #[cfg(test)]
 mod tests;
 pub mod value;
@@ -31,3 +32,4 @@ mod view;
 pub use error::NgError;
 pub use machine::{Ng, NgCounters, SavedCall, Settings};
 pub use request::Command;
+pub use standby::NgChanges;

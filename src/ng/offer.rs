@@ -76,7 +76,10 @@ impl Ng {
         pair.asymmetric[side.index()] = request.options.asymmetric;
         let number = match known {
             Some(number) => number,
-            None => self.insert(Call::new(call_id, now, self.wall_ms(now))),
+            None => {
+                self.counters.calls += 1;
+                self.insert(Call::new(call_id, now, self.wall_ms(now)))
+            }
         };
         self.put(now, number, place.map(|(at, _)| at), pair, request, media);
         Ok(rewritten(Sdp(description).write()))
@@ -217,7 +220,7 @@ fn prepare(
         lines.push(Some(offered));
         protos.push(proto);
     }
-    let parts: Vec<Option<(Vec<Spec>, Vec<(u8, u8)>)>> = lines.iter().map(|line| line.as_ref().map(parts)).collect();
+    let parts: Vec<Option<Parts>> = lines.iter().map(|line| line.as_ref().map(parts)).collect();
     let mut fates = Vec::with_capacity(lines.len());
     for (at, line) in lines.iter().enumerate() {
         let session = pair.lines[at].session.as_ref();
@@ -260,8 +263,10 @@ fn choose(section: Section, options: &Options, known: &[Format]) -> Result<Offer
     Ok(OfferedLine { section, theirs: edited.theirs, offered: edited.offered, mux_offered })
 }
 
-/// The codecs to be told, and the numbers as they were and are.
-fn parts(line: &OfferedLine) -> (Vec<Spec>, Vec<(u8, u8)>) {
+/// Codecs to be told, and numbers as they were and are.
+type Parts = (Vec<Spec>, Vec<(u8, u8)>);
+
+fn parts(line: &OfferedLine) -> Parts {
     if line.section.opaque {
         return (Vec::new(), line.section.leg.formats.iter().map(|format| (format.pt, format.pt)).collect());
     }

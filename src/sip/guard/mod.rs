@@ -20,14 +20,12 @@ use std::{
 
 use ipnet::IpNet;
 
+pub use self::bans::{Ban, Bans, Offence};
 use self::{
     bans::Terms,
     meter::{Bucket, Meter, Rate},
-    scanner::Scanners,
-};
-pub use self::{
-    bans::{Ban, Bans, Offence},
     networks::Networks,
+    scanner::Scanners,
 };
 use crate::{
     base::{
