@@ -39,7 +39,7 @@ pub const START_PATIENCE: Duration = Duration::from_secs(1);
 /// How long a granted peer, or a slow path that is to get ready, may take, the provider's time aside.
 pub const HANDOVER_PATIENCE: Duration = Duration::from_secs(2);
 /// How long a claim that the provider took may be confirmed in vain; the EC2 API tells late of what it did.
-pub const CONFIRM_PATIENCE: Duration = Duration::from_secs(2);
+pub const CONFIRM_PATIENCE: Duration = Duration::from_secs(5);
 /// From one look at the addresses to the next, while a claim waits for them.
 pub const CONFIRM_SOON: Duration = Duration::from_millis(100);
 /// The same, on an active host that does not hear its peer.
