@@ -287,8 +287,11 @@ impl Round {
             at if at < TOKEN_ADMIN => {}
             _ if self.sources.admin.owns(token) => self.answer_admin(now),
             at if (TOKEN_NG..TOKEN_SIP).contains(&at) => {
+                let speaks = self.speaks();
                 let Self { sources, engine, again, .. } = self;
-                if sources.ng.as_mut().is_some_and(|ng| ng.ready(now, token, engine)) {
+                let Some(ng) = &mut sources.ng else { return };
+                ng.machine.stand_by(!speaks);
+                if ng.ready(now, token, engine) {
                     again.insert(token);
                 }
             }
@@ -445,7 +448,6 @@ impl Round {
         let speaks = self.speaks();
         let Self { sources, engine, calls, drain_until, end_at, .. } = self;
         let Some(ng) = sources.ng.as_mut().map(|ng| &mut ng.machine) else { return };
-        ng.stand_by(!speaks);
         if let Some(until) = *drain_until
             && !ng.is_draining()
         {
