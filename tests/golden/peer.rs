@@ -92,12 +92,11 @@ pub fn differs(expected: &str, found: &str) -> Option<String> {
     if expected.len() != found.len() {
         return Some(format!("{} sections, not {}", found.len() - 1, expected.len() - 1));
     }
-    let said = expected.iter().zip(&found).find_map(|(expected, found)| {
+    expected.iter().zip(&found).find_map(|(expected, found)| {
         let missing = expected.iter().find(|line| !found.contains(line));
         let more = found.iter().find(|line| !expected.contains(line) && !is_usual(line));
         missing.map(|line| format!("lacks {line}")).or_else(|| more.map(|line| format!("has {line}")))
-    });
-    said
+    })
 }
 
 fn sections(text: &str) -> Vec<Vec<String>> {
