@@ -156,7 +156,7 @@ pub const WIRE: Version = Version { speaks: 1, least: 1 };
 /// The entries. A release that adds a field which others may pass over leaves both alone; one that adds a kind of entry,
 /// or a case that an older release could not read, raises `speaks`; one whose entries the release before could not
 /// go on with raises `least`.
-pub const STATE: Version = Version { speaks: 2, least: 1 };
+pub const STATE: Version = Version { speaks: 1, least: 1 };
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Role {

@@ -126,9 +126,6 @@ impl Machine {
             last_heard: claim.last_heard,
             detected_at: claim.decided_at,
         };
-        self.lease_until = now + self.settings.lease();
-        self.outputs.push_back(Output::Lease(self.lease_until));
-        self.outputs.push_back(Output::Order(order));
         self.note(format!("active: generation {generation}"));
         self.counters.takeovers[cause as usize] += 1;
         self.term = generation.clone();
@@ -136,8 +133,10 @@ impl Machine {
         self.synced = false;
         self.grant = Grant::None;
         self.wants_until = Time::ZERO;
-        self.next_send = now;
         self.enter(now, State::Active(Active::new(generation, now)));
+        // The heartbeat with the lease, and then the order: media flows before anything else happens.
+        self.send(now);
+        self.outputs.push_back(Output::Order(order));
     }
 
     fn ask_for_addresses(&mut self, now: Time) {

@@ -69,7 +69,7 @@ fn a_claim_whose_addresses_went_elsewhere_yields() {
     // The API tells late of what it did: once is not enough.
     rig.answer(A, elsewhere());
     assert_eq!(rig.role(A), Role::Claiming);
-    rig.run(2_000);
+    rig.run(5_000);
     rig.answer(A, elsewhere());
     assert_eq!(rig.role(A), Role::Standby);
     rig.run(50_000);
@@ -128,7 +128,7 @@ fn a_sleeper_that_hears_nobody_asks_the_witness_first() {
     rig.run(200);
     rig.answer(B, here());
     rig.hosts[B].asleep = true;
-    rig.run(2_000);
+    rig.run(6_000);
     rig.hosts[B].asleep = false;
     rig.run(500);
     assert!(!rig.transmits(B));
@@ -187,9 +187,7 @@ fn a_claim_that_may_have_moved_nothing_is_given_up_when_the_peer_is_heard() {
     rig.answer(A, Answer::Claimed(Err(lost())));
     assert_eq!(rig.roles(), [Role::Standby, Role::Active]);
     // What became of it is for the active host to find out, which takes the addresses back.
-    rig.run(1_000);
-    rig.answer(B, elsewhere());
-    rig.run(2_000);
+    rig.run(6_000);
     rig.answer(B, elsewhere());
     assert!(rig.hosts[B].asks.iter().any(|ask| matches!(ask, Ask::Claim(_))), "{:?}", rig.hosts[B].asks);
     assert!(rig.transmits(B));

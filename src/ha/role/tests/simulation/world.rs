@@ -19,7 +19,10 @@ use crate::{
         generation::Generation,
         heartbeat::{Channel, Heartbeat, Role},
         provider::{Floating, Place, ProviderError},
-        role::{Answer, Ask, Cause, Machine, Order, Output, ProviderKind, Reason, START_PATIENCE, Settings, Wish},
+        role::{
+            Answer, Ask, CONFIRM_PATIENCE, Cause, Machine, Order, Output, ProviderKind, Reason, START_PATIENCE,
+            Settings, Wish,
+        },
     },
 };
 
@@ -56,7 +59,7 @@ impl Plan {
         let witness = chance(&mut random, 30);
         let faults_until = (500 + below(&mut random, 2_500)) * MS;
         // The provider's time-outs and its patience have to pass.
-        let calm = if witness { 8_000 * MS } else { 3_000 * MS };
+        let calm = if witness { 16_000 * MS } else { 3_000 * MS };
         let preempt = [chance(&mut random, 10), chance(&mut random, 10)];
         Plan { seed, sound_path, witness, faults_until, ends_at: faults_until + calm, preempt }
     }
@@ -317,7 +320,12 @@ impl World {
         if self.now > self.network_bad.max(awake) + HEALED {
             return wrong("and the network has worked for 200 ms");
         }
-        let noticed = self.moved_at.max(low.api_good_since).max(awake).max(since).max(low.claimed_at + 2_000 * MS);
+        let noticed = self
+            .moved_at
+            .max(low.api_good_since)
+            .max(awake)
+            .max(since)
+            .max(low.claimed_at + CONFIRM_PATIENCE.as_micros() as u64);
         let most = noticed + 1_000 * MS + DETECTION + 2 * API_MOST + 50 * MS;
         if self.plan.witness && self.holder == Some(higher) && !low.api_lost && self.now > most {
             return wrong("the addresses are gone, and the lower one does not notice");
@@ -458,7 +466,14 @@ impl World {
                     let heartbeat = self.nodes[at].channel.next(decided, advert);
                     self.send(at, heartbeat);
                 }
-                Output::Lease(until) => self.nodes[at].lease_until = until,
+                Output::Lease { until, by } => {
+                    let left = self.local(at);
+                    if left < by {
+                        self.nodes[at].lease_until = until;
+                    } else {
+                        self.nodes[at].machine.late(left);
+                    }
+                }
                 Output::EndLease => self.nodes[at].lease_until = Time::ZERO,
                 Output::Persist(generation) => {
                     let slow = chance(&mut self.random, 10);
