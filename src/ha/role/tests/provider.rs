@@ -103,7 +103,7 @@ fn an_active_that_lost_its_peer_looks_every_second_and_stops_when_the_addresses_
     rig.run(1_100);
     assert_eq!(rig.hosts[B].asks.len(), 2);
     rig.answer(B, elsewhere());
-    assert_eq!(rig.stops(B, Reason::AddressesGone), 1);
+    assert_eq!(rig.stops(B, Reason::AddressesGone), 1, "the claim was seven seconds ago");
     assert!(!rig.transmits(B));
     rig.run(30_000);
     assert!(!rig.transmits(B), "it does not grab back");
@@ -203,4 +203,22 @@ fn a_host_whose_claim_fails_is_not_let_again_at_once() {
     rig.until(B, Role::Claiming, 100);
     assert_eq!(rig.role(A), Role::Standby);
     assert!(matches!(rig.hosts[B].asks.last(), Some(Ask::Claim(_))), "{:?}", rig.hosts[B].asks);
+}
+
+#[test]
+fn what_the_api_says_of_a_late_claim_is_believed_the_second_time() {
+    let mut rig = settled();
+    rig.kill(B);
+    rig.until(A, Role::Claiming, 100);
+    rig.answer(A, Answer::Claimed(Ok(())));
+    rig.answer(A, here());
+    rig.run(1_000);
+    // Once: an answer of a server that does not know of the claim yet.
+    rig.answer(A, elsewhere());
+    assert!(rig.transmits(A));
+    rig.hosts[A].asks.clear();
+    rig.run(120);
+    assert_eq!(rig.hosts[A].asks, [Ask::Confirm]);
+    rig.answer(A, elsewhere());
+    assert_eq!(rig.stops(A, Reason::AddressesGone), 1);
 }

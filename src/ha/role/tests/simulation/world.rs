@@ -57,7 +57,8 @@ impl Plan {
         let mut random = ChaCha8Rng::seed_from_u64(seed);
         let sound_path = chance(&mut random, 40);
         let witness = chance(&mut random, 30);
-        let faults_until = (500 + below(&mut random, 2_500)) * MS;
+        // Long enough for a witness to be looked at twice.
+        let faults_until = (500 + below(&mut random, if witness { 6_000 } else { 2_500 })) * MS;
         // The provider's time-outs and its patience have to pass.
         let calm = if witness { 16_000 * MS } else { 3_000 * MS };
         let preempt = [chance(&mut random, 10), chance(&mut random, 10)];
@@ -134,6 +135,7 @@ struct Node {
     api_lost: bool,
     api_good_since: u64,
     claimed_at: u64,
+    seen_here: u64,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -323,13 +325,12 @@ impl World {
         if self.now > self.network_bad.max(awake) + HEALED {
             return wrong("and the network has worked for 200 ms");
         }
-        let noticed = self
-            .moved_at
-            .max(low.api_good_since)
-            .max(awake)
-            .max(since)
-            .max(low.claimed_at + CONFIRM_PATIENCE.as_micros() as u64);
-        let most = noticed + 1_000 * MS + DETECTION + 2 * API_MOST + 50 * MS;
+        // What the API says of a claim is not believed for a while, unless it has said that it came about.
+        let grace =
+            if low.seen_here > low.claimed_at { 0 } else { low.claimed_at + CONFIRM_PATIENCE.as_micros() as u64 };
+        let noticed = self.moved_at.max(low.api_good_since).max(awake).max(since).max(grace);
+        // Two looks, each with a way there and back.
+        let most = noticed + 1_000 * MS + DETECTION + 4 * API_MOST + 150 * MS;
         if self.plan.witness && self.holder == Some(higher) && !low.api_lost && self.now > most {
             return wrong("the addresses are gone, and the lower one does not notice");
         }
@@ -363,6 +364,11 @@ impl World {
             What::Answer(at, boot, answer) => {
                 if answer == Answer::Claimed(Ok(())) {
                     self.nodes[at].claimed_at = self.now;
+                }
+                if let Answer::Confirmed(Ok(places)) = &answer
+                    && places.iter().all(|(_, place)| *place == Place::Here)
+                {
+                    self.nodes[at].seen_here = self.now;
                 }
                 self.tell(at, boot, move |machine, now| machine.answered(now, answer));
             }
@@ -727,6 +733,7 @@ fn node(plan: &Plan, at: usize, random: &mut ChaCha8Rng) -> Node {
         api_lost: false,
         api_good_since: 0,
         claimed_at: 0,
+        seen_here: 0,
     }
 }
 
