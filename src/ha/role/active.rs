@@ -104,7 +104,8 @@ impl Machine {
         }
         let State::Active(active) = &self.state else { return };
         if let Some(since) = active.revalidating {
-            return self.revalidate(now, since);
+            let generation = active.generation.clone();
+            return self.revalidate(now, since, &generation);
         }
         self.look_for_addresses(now);
         let Some(flags) = self.bound(now).filter(|peer| peer.advert.role == Role::Standby).map(|p| p.advert.flags)
@@ -131,13 +132,16 @@ impl Machine {
         self.term > active.generation || waits
     }
 
-    fn revalidate(&mut self, now: Time, since: Time) {
+    fn revalidate(&mut self, now: Time, since: Time, generation: &Generation) {
         let peer = self.peer.clone().filter(|peer| peer.heard_at >= since && !self.silent(now));
         let goes_on = match peer {
             // Had it claimed before it answered, the answer would say so; and now it hears us.
             Some(peer) if peer.advert.role.is_passive() => peer.answered >= since || now.since(since) >= UNANSWERED,
-            // It claims for our silence and gives up as it hears us; or it is the lower one, and stops.
-            Some(peer) => peer.advert.role.is_active() && peer.answered >= since,
+            // A higher one claims for our silence and gives up as it hears us, or wants us to stop; a lower one stops.
+            Some(peer) => {
+                let lower = (peer.advert.claim, &self.settings.peer) < (generation.number, &generation.node);
+                lower && peer.answered >= since
+            }
             None => self.silent(now) && self.looked_for_addresses(now),
         };
         if let State::Active(active) = &mut self.state

@@ -71,6 +71,12 @@ impl Machine {
     }
 
     pub(super) fn step_claim(&mut self, now: Time) {
+        let State::Claiming(claim) = &self.state else { return };
+        if self.term > claim.generation {
+            // A host that started has chosen without having heard of it. What its request may have moved, the active host
+            // takes back.
+            return self.abandon(now, "the peer is or was active under a higher generation");
+        }
         self.ask_for_addresses(now);
         let allowed = self.allowed(now);
         let State::Claiming(claim) = &mut self.state else { return };

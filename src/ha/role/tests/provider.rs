@@ -222,3 +222,21 @@ fn what_the_api_says_of_a_late_claim_is_believed_the_second_time() {
     rig.answer(A, elsewhere());
     assert_eq!(rig.stops(A, Reason::AddressesGone), 1);
 }
+
+/// Found by the simulation: neither went on, each waiting for the other.
+#[test]
+fn a_claim_of_a_host_that_had_not_heard_of_a_higher_generation_is_given_up() {
+    let mut rig = settled();
+    // A starts anew, its disk lost, and hears nobody; B's generation is as high as the one that A chooses, and B outranks it.
+    rig.kill(A);
+    (rig.hosts[A].heard, rig.hosts[B].heard) = (false, false);
+    rig.hosts[A].written = 0;
+    rig.start(A);
+    rig.until(A, Role::Claiming, 1_100);
+    assert!(rig.generation(A) < rig.generation(B));
+    rig.answer(A, Answer::Claimed(Ok(())));
+    (rig.hosts[A].heard, rig.hosts[B].heard) = (true, true);
+    rig.run(100);
+    assert_eq!(rig.roles(), [Role::Standby, Role::Active]);
+    assert!(rig.transmits(B));
+}
