@@ -376,7 +376,9 @@ impl World {
             What::Fault => {
                 if self.now < self.plan.faults_until {
                     self.fault();
-                    let pause = (5 + below(&mut self.random, 250)) * MS;
+                    // A witness is asked once a second: what it is to notice has to last.
+                    let most = if self.plan.witness { 800 } else { 250 };
+                    let pause = (5 + below(&mut self.random, most)) * MS;
                     self.after(pause, What::Fault);
                 }
             }
