@@ -3,7 +3,7 @@
 use std::{
     io::{Read, Write},
     net::{Shutdown, TcpListener, TcpStream},
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use bytes::Bytes;
