@@ -102,6 +102,8 @@ pub struct Flags {
     pub frozen: bool,
     /// It takes over from a peer that does not say the same, once it is ready.
     pub preempts: bool,
+    /// It has every call, as things were when it last heard of them.
+    pub whole: bool,
 }
 
 impl Flags {
@@ -117,6 +119,7 @@ impl Flags {
             self.asks,
             self.frozen,
             self.preempts,
+            self.whole,
         ];
         flags.iter().enumerate().fold(0, |bits, (at, set)| bits | u16::from(*set) << at)
     }
@@ -134,6 +137,7 @@ impl Flags {
             asks: bit(7),
             frozen: bit(8),
             preempts: bit(9),
+            whole: bit(10),
         }
     }
 }

@@ -40,8 +40,8 @@ const API_MOST: u64 = 400 * MS;
 /// What a request waits for an API that is lost.
 const API_TIMEOUT: u64 = 1_000 * MS;
 const INBOX: usize = 64;
-/// For so long after a fault of its own a host may not be let by the other one.
-const UNABLE: u64 = 500 * MS;
+/// A claim of the addresses, with a request that is lost.
+const CLAIM: u64 = API_TIMEOUT + 1_000 * MS;
 /// Calls come and go for so long after the faults.
 const CALLS_AFTER: u64 = 1_500 * MS;
 
@@ -65,7 +65,7 @@ impl Plan {
         // Long enough for a witness to be looked at twice.
         let faults_until = (500 + below(&mut random, if witness { 6_000 } else { 2_500 })) * MS;
         // The provider's time-outs and its patience have to pass.
-        let calm = if witness { 16_000 * MS } else { 3_000 * MS };
+        let calm = if witness { 16_000 * MS } else { 3_600 * MS };
         let preempt = [chance(&mut random, 10), chance(&mut random, 10)];
         Plan { seed, sound_path, witness, faults_until, ends_at: faults_until + calm, preempt }
     }
@@ -129,6 +129,7 @@ struct Node {
     /// The end of its last sleep or start, and of its last sleep.
     awake_since: u64,
     slept_until: u64,
+    crashed_at: u64,
     lease_until: Time,
     disk: u64,
     inbox: VecDeque<Delivery>,
@@ -397,6 +398,7 @@ impl World {
             What::Calls(event) => self.with_calls(|calls, around, random| calls.happen(around, random, event))?,
             What::Report(at, boot, report) => self.tell(at, boot, move |machine, now| match report {
                 Report::Synced(synced) => machine.synced(now, synced),
+                Report::Whole(whole) => machine.whole(now, whole),
                 Report::Prepared => machine.prepared(now),
                 _ => {}
             }),
@@ -440,15 +442,24 @@ impl World {
         result.map_err(|what| format!("{} µs: {what}", self.now))
     }
 
-    /// Whether this host may go on without calls that the other one has: it does not hear it, or cannot let it.
+    /// Whether this host may go on, or stop, without regard to calls that only the other one, or only it, has: who could
+    /// have known better was not heard, or could not be let.
     fn excused(&self, at: usize, order: &Order) -> bool {
         let other = &self.nodes[1 - at];
-        let slept = other.slept_until.max(self.nodes[at].slept_until) + DETECTION + HEALED > self.now;
-        let patience = START_PATIENCE.as_micros() as u64 + DETECTION + HEALED;
-        let unheard = self.network_bad > 0 && self.network_bad + patience >= self.now;
-        let unable = other.unable_until + UNABLE > self.now || other.unfit || other.api_lost;
-        let planned = matches!(order, Order::Activate { cause: Cause::Switchover, .. });
-        !planned && (slept || unheard || unable)
+        // A claim takes as long as the provider does.
+        let claim = if self.plan.witness { CLAIM } else { 0 };
+        let lately = |since: u64| since > 0 && since + claim + DETECTION + HEALED > self.now;
+        let slept = lately(other.slept_until.max(self.nodes[at].slept_until));
+        let unheard = lately(self.network_bad + u64::from(self.network_bad > 0) * START_PATIENCE.as_micros() as u64);
+        let unable = other.unfit || other.api_lost || lately(other.unable_until);
+        match order {
+            Order::Activate { cause: Cause::Silence | Cause::Alone, .. } => slept || unheard || unable,
+            Order::Activate { cause: Cause::Elected | Cause::Handover, .. } => unable,
+            Order::Deactivate { reason: Reason::Outranked | Reason::AddressesGone } => slept || unheard,
+            // The one that it stopped for has crashed since.
+            Order::Deactivate { reason: Reason::Switchover | Reason::Fault } => lately(other.crashed_at),
+            _ => false,
+        }
     }
 
     /// What another thread has to say reaches the pair thread when it is awake.
@@ -665,6 +676,7 @@ impl World {
         self.say(|| format!("{} crashes", NAMES[at]));
         let node = &mut self.nodes[at];
         node.up = false;
+        node.crashed_at = self.now;
         node.boot += 1;
         node.lease_until = Time::ZERO;
         (node.pair_asleep_until, node.process_asleep_until) = (0, 0);
@@ -809,6 +821,7 @@ fn node(plan: &Plan, at: usize, random: &mut ChaCha8Rng) -> Node {
         process_asleep_until: 0,
         awake_since: 0,
         slept_until: 0,
+        crashed_at: 0,
         lease_until: Time::ZERO,
         disk: 0,
         inbox: VecDeque::new(),

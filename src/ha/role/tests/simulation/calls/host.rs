@@ -108,7 +108,7 @@ pub struct Host {
     pub stalled_until: u64,
     pub next_look: Time,
     /// What the pair thread was told last.
-    pub told: Option<bool>,
+    pub told: Option<(bool, bool)>,
     /// A round is due then, and which.
     pub round: Option<(u64, u64)>,
     next_sync: Time,

@@ -323,9 +323,14 @@ impl Calls {
             return;
         }
         host.next_look = now + LOOK;
-        let synced = host.part == Part::Standby && host.end.is_synced();
-        if host.told.replace(synced) != Some(synced) {
+        let standby = host.part == Part::Standby;
+        let (synced, whole) = (standby && host.end.is_synced(), standby && host.end.is_whole());
+        let before = host.told.replace((synced, whole));
+        if before.is_none_or(|(told, _)| told != synced) {
             self.reports.push((at, Report::Synced(synced)));
+        }
+        if before.is_none_or(|(_, told)| told != whole) {
+            self.reports.push((at, Report::Whole(whole)));
         }
     }
 
