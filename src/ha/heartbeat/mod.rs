@@ -107,6 +107,11 @@ pub struct Flags {
 }
 
 impl Flags {
+    /// It would go on with the calls, if perhaps not with the last of what happened to them.
+    pub fn has_calls(self) -> bool {
+        self.synced || self.whole
+    }
+
     fn bits(self) -> u16 {
         let flags = [
             self.fit,

@@ -388,7 +388,14 @@ impl Machine {
 
     /// It may be asked to be active.
     pub(super) fn eligible(&self, now: Time) -> bool {
-        self.able() && now >= self.held_until && self.rehearsal_fails(now).is_none()
+        let held = now < self.held_until && !self.is_all_there_is();
+        self.able() && !held && self.rehearsal_fails(now).is_none()
+    }
+
+    /// Nobody is active, and of the two only this host has the calls: they go before its hold-down.
+    fn is_all_there_is(&self) -> bool {
+        let without = |peer: &Peer| peer.advert.role.is_passive() && !peer.advert.flags.has_calls();
+        self.has_calls() && self.peer.as_ref().is_some_and(without)
     }
 
     /// It would go on with the calls, if perhaps not with the last of what happened to them.

@@ -69,7 +69,7 @@ impl Machine {
             return flags.wants || self.grant == Grant::Given;
         }
         let own = self.eligible(now);
-        flags.eligible && (!own || ((flags.whole || flags.synced) && !self.has_calls()))
+        flags.eligible && (!own || (flags.has_calls() && !self.has_calls()))
     }
 
     /// A grant that the peer may still act on keeps this host from acting.

@@ -92,6 +92,21 @@ fn of_two_that_are_passive_the_one_with_the_calls_becomes_active() {
 }
 
 #[test]
+fn a_hold_down_ends_where_the_calls_would() {
+    let mut rig = Rig::settled();
+    rig.tell(B, |machine, now| machine.fit(now, Err("no link".into())));
+    rig.until(A, Role::Active, 50);
+    rig.tell(B, |machine, now| machine.fit(now, Ok(())));
+    rig.tell(B, |machine, now| machine.whole(now, true));
+    rig.run(100);
+    // A, active last, is back before its silence tells, without a call.
+    rig.kill(A);
+    rig.start(A);
+    rig.until(B, Role::Active, 100);
+    assert_eq!((rig.takeovers(B, Cause::Handover), rig.role(A)), (1, Role::Standby));
+}
+
+#[test]
 fn a_switchover_is_not_taken_by_a_process_that_started_since() {
     let mut rig = Rig::settled();
     rig.tell(B, |machine, now| machine.wish(now, Wish::Switchover));
@@ -218,6 +233,7 @@ fn a_host_that_is_held_down_is_not_asked_to_take_over() {
     assert!(rig.transmits(A), "held down for 3 s");
     rig.until(B, Role::Active, 1_000);
     // But it takes over from a silent peer, whatever it did before.
+    rig.tell(A, |machine, now| machine.whole(now, true));
     rig.kill(B);
     rig.tell(A, |machine, now| machine.fit(now, Ok(())));
     rig.until(A, Role::Active, 100);

@@ -15,7 +15,7 @@ use std::{
 
 use world::{Plan, World};
 
-const RUNS: u64 = 12_000;
+const RUNS: u64 = 24_000;
 /// So many are told of.
 const FAILURES: usize = 40;
 
