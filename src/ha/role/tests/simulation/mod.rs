@@ -1,5 +1,7 @@
 //! Thousands of pairs, each from a seed: clocks that differ, two paths that lose, delay, reorder, repeat and fall silent in
-//! one direction or both, threads and processes that sleep, hosts that crash, disks and an API that take their time.
+//! one direction or both, threads and processes that sleep, hosts that crash, disks and an API that take their time; and
+//! what they carry: calls that come, change and end, a connection that is cut and reset, and the copy on the standby.
+//! `calls::ledger` says what is promised of an acknowledged call.
 //!
 //! `TANDEM_SEED=n cargo test --lib ha::role -- --nocapture simulation` runs one of them and prints what happened.
 
@@ -15,7 +17,7 @@ use std::{
 
 use world::{Plan, World};
 
-const RUNS: u64 = 24_000;
+const RUNS: u64 = 10_000;
 /// So many are told of.
 const FAILURES: usize = 40;
 
