@@ -7,6 +7,7 @@
 
 mod calls;
 mod network;
+mod plan;
 mod world;
 
 use std::{
@@ -15,14 +16,15 @@ use std::{
     thread,
 };
 
-use world::{Plan, World};
+use plan::{Plan, Tally};
+use world::World;
 
 const RUNS: u64 = 10_000;
 /// So many are told of.
 const FAILURES: usize = 40;
 
 /// What each run was, added up, so that a run that tests nothing is noticed.
-fn run(seed: u64, trace: bool) -> Result<world::Tally, String> {
+fn run(seed: u64, trace: bool) -> Result<Tally, String> {
     World::new(Plan::of(seed), trace).run()
 }
 
@@ -36,7 +38,7 @@ fn at_most_one_transmits_and_one_is_active_in_the_end() {
     }
     let next = AtomicU64::new(0);
     let work = || {
-        let (mut sum, mut failed) = (world::Tally::default(), Vec::new());
+        let (mut sum, mut failed) = (Tally::default(), Vec::new());
         loop {
             let seed = next.fetch_add(1, Ordering::Relaxed);
             if seed >= RUNS || failed.len() >= FAILURES {
@@ -50,7 +52,7 @@ fn at_most_one_transmits_and_one_is_active_in_the_end() {
     };
     let (sum, failed) = thread::scope(|scope| {
         let workers: Vec<_> = (0..2).map(|_| scope.spawn(work)).collect();
-        workers.into_iter().fold((world::Tally::default(), Vec::new()), |(mut sum, mut failed), worker| {
+        workers.into_iter().fold((Tally::default(), Vec::new()), |(mut sum, mut failed), worker| {
             let (more, wrong) = worker.join().expect("a run ends");
             sum.add(&more);
             failed.extend(wrong);
