@@ -112,7 +112,7 @@ impl Ledger {
             }
         }
         self.lost_unheard += lost.len() as u64;
-        lost.iter().for_each(|call| drop(self.standing.remove(call)));
+        self.standing.retain(|call, _| !lost.contains(call));
         Ok(())
     }
 
@@ -132,7 +132,7 @@ impl Ledger {
         }
         let count = if crashed { &mut self.lost_with_both } else { &mut self.lost_unheard };
         *count += lost.len() as u64;
-        lost.iter().for_each(|call| drop(self.standing.remove(call)));
+        self.standing.retain(|call, _| !lost.contains(call));
         Ok(())
     }
 }

@@ -305,9 +305,9 @@ impl Line {
         });
         self.behind.extend([0, 1].map(|node| (2 * self.serial + node as u64, memories[1 - node])));
         let on = self.connections.len() - 1;
-        for from in 0..2 {
+        for (from, name) in NAMES.into_iter().enumerate() {
             let role = if from == at { Role::Standby } else { Role::Active };
-            let hello = Frame::Hello(Hello::new(NAMES[from], role));
+            let hello = Frame::Hello(Hello::new(name, role));
             self.push(around, random, 1 - from, on, Segment::Frame(Box::new(hello)), todo);
         }
     }
