@@ -3,8 +3,8 @@
 use std::{
     collections::BTreeMap,
     fmt::Write as _,
-    io::{Read as _, Write as _},
-    net::{SocketAddr, TcpStream},
+    io::Write as _,
+    net::SocketAddr,
     path::{Path, PathBuf},
     time::{Duration, Instant},
 };
@@ -12,8 +12,9 @@ use std::{
 use anyhow::{Context, Result, bail, ensure};
 
 use crate::{
+    net::http_get,
     process::{Running, command_in, run},
-    sys::{self, in_netns},
+    sys,
     topology::{self, Between, Topology},
 };
 
@@ -333,15 +334,7 @@ impl Appliance {
     }
 
     fn http(&self, path: &str) -> Result<(u16, String)> {
-        let at = SocketAddr::from(([127, 0, 0, 1], 9464));
-        let mut stream = in_netns(&self.namespace, || TcpStream::connect_timeout(&at, Duration::from_secs(2)))?;
-        stream.set_read_timeout(Some(Duration::from_secs(5)))?;
-        write!(stream, "GET {path} HTTP/1.1\r\nHost: lab\r\nConnection: close\r\n\r\n")?;
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer)?;
-        let status = answer.split(' ').nth(1).and_then(|word| word.parse().ok()).context("no HTTP answer")?;
-        let body = answer.split_once("\r\n\r\n").map_or("", |(_, body)| body).to_owned();
-        Ok((status, body))
+        http_get(&self.namespace, SocketAddr::from(([127, 0, 0, 1], 9464)), path)
     }
 
     pub fn metrics(&self) -> Result<Samples> {

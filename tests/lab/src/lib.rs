@@ -7,6 +7,7 @@ pub mod by_hand;
 pub mod cleanup;
 pub mod demo;
 pub mod frame;
+pub mod guest;
 pub mod inject;
 pub mod kamailio;
 pub mod lab;

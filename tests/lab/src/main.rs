@@ -10,7 +10,7 @@ use clap::{Parser, Subcommand, ValueEnum};
 
 use tandem_lab::{
     appliance::Device,
-    by_hand, cleanup, demo,
+    by_hand, cleanup, demo, guest,
     lab::{self, Frame},
     law::Tables,
     runner, scenarios, sys,
@@ -47,6 +47,19 @@ enum Command {
         /// Only over this device
         #[arg(long)]
         device: Option<DeviceName>,
+    },
+    /// The image in a machine of QEMU's (ami/boot-test calls this): all, or those named
+    Guest {
+        names: Vec<String>,
+        /// What `ami/build-local` made
+        #[arg(long, value_name = "FOLDER", default_value = "target/image")]
+        image: PathBuf,
+        /// Where QEMU was unpacked
+        #[arg(long, value_name = "FOLDER", default_value = "target/image/qemu")]
+        qemu: PathBuf,
+        /// `kvm` where that boots
+        #[arg(long, value_name = "NAME", default_value = "tcg")]
+        accelerator: String,
     },
     /// Name the scenarios and what each shows
     List,
@@ -97,6 +110,9 @@ fn run(arguments: &Arguments) -> Result<bool> {
             let devices: Vec<_> = scenario.devices.iter().map(|device| device.name()).collect();
             println!("{:22} {} ({})", scenario.name, scenario.shows, devices.join(", "));
         }
+        for (name, shows) in guest::list() {
+            println!("{name:22} {shows} (QEMU)");
+        }
         return Ok(true);
     }
     ensure!(sys::is_root(), "the laboratory makes network namespaces and must run as root");
@@ -111,6 +127,15 @@ fn run(arguments: &Arguments) -> Result<bool> {
         }
         Command::Pair { names, device } => {
             let count = runner::run_all(&scenarios::pair::scenarios(), &frame, names, device.map(Device::from))?;
+            count.close();
+            Ok(count.failed.is_empty())
+        }
+        Command::Guest { names, image, qemu, accelerator } => {
+            let folder = |path: &PathBuf| {
+                path.canonicalize().with_context(|| format!("no {}: ami/boot-test makes it", path.display()))
+            };
+            let parts = guest::Parts { image: folder(image)?, qemu: folder(qemu)?, accelerator: accelerator.clone() };
+            let count = guest::run_all(&frame, &parts, names)?;
             count.close();
             Ok(count.failed.is_empty())
         }

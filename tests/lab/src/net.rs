@@ -1,10 +1,14 @@
 //! Namespaces, virtual cables and what the kernel counts on them. Main thread.
 
-use std::net::IpAddr;
+use std::{
+    io::{Read as _, Write as _},
+    net::{IpAddr, SocketAddr, TcpStream},
+    time::Duration,
+};
 
 use anyhow::{Context, Result};
 
-use crate::{cleanup, process::run};
+use crate::{cleanup, process::run, sys::in_netns};
 
 /// A network namespace; gone when dropped.
 pub struct Namespace {
@@ -127,4 +131,16 @@ pub fn deafen(namespace: &Namespace, interface: &str) -> Result<()> {
         "table netdev deaf_{interface} {{ chain everything {{ \
          type filter hook ingress device \"{interface}\" priority filter; policy drop; }}; }}"
     ))
+}
+
+/// Asks for a page from inside a namespace: status and body.
+pub fn http_get(namespace: &str, at: SocketAddr, path: &str) -> Result<(u16, String)> {
+    let mut stream = in_netns(namespace, || TcpStream::connect_timeout(&at, Duration::from_secs(2)))?;
+    stream.set_read_timeout(Some(Duration::from_secs(5)))?;
+    write!(stream, "GET {path} HTTP/1.1\r\nHost: lab\r\nConnection: close\r\n\r\n")?;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer)?;
+    let status = answer.split(' ').nth(1).and_then(|word| word.parse().ok()).context("no HTTP answer")?;
+    let body = answer.split_once("\r\n\r\n").map_or("", |(_, body)| body).to_owned();
+    Ok((status, body))
 }

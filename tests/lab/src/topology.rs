@@ -8,7 +8,8 @@
 //!
 //! A router that rewrites addresses without remembering connections can stand between caller and tandem. For a pair, a
 //! switch joins each network with both nodes: `.10` floats, `.11` and `.12` are the nodes' own; two cables of their own
-//! carry the heartbeats.
+//! carry the heartbeats. For a machine in QEMU, tandem's namespace is where its network cards are plugged in: one card for
+//! both networks, and one by which it is managed.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
@@ -70,7 +71,18 @@ pub enum Between {
     TandemBehindNat,
     /// Two nodes on each network, by switches.
     Pair,
+    /// A machine in QEMU, with one card on both networks.
+    Guest,
 }
+
+/// Where the cards of a machine in QEMU are plugged in.
+pub const MEDIA_TAP: &str = "media";
+pub const MANAGEMENT_TAP: &str = "mgmt";
+/// Where it is managed from, and itself there.
+pub const MANAGER: IpAddr = v4(198, 19, 3, 1);
+pub const MANAGED: IpAddr = v4(198, 19, 3, 10);
+/// Clouds have the service that tells a machine about itself here.
+pub const METADATA: IpAddr = v4(169, 254, 169, 254);
 
 pub struct Topology {
     pub caller: Namespace,
@@ -101,9 +113,15 @@ impl Topology {
                 second = Some(other);
                 Some(switch)
             }
+            Between::Guest => {
+                cable((&caller, "eth0"), (&tandem, "p0"))?;
+                cable((&callee, "eth0"), (&tandem, "p1"))?;
+                plug_guest(&tandem)?;
+                None
+            }
             _ => Some(router(&caller, &tandem, between)?),
         };
-        if between != Between::Pair {
+        if !matches!(between, Between::Pair | Between::Guest) {
             cable((&callee, "eth0"), (&tandem, "p1"))?;
         }
         for (phones, net) in [(&caller, 1), (&callee, 2)] {
@@ -160,25 +178,44 @@ impl Topology {
     }
 }
 
+/// Without spanning tree a bridge forwards at once.
+fn add_bridge(namespace: &Namespace, name: &str) -> Result<()> {
+    let quick = ["stp_state", "0", "forward_delay", "0", "mcast_snooping", "0"];
+    let mut args = vec!["link", "add", name, "type", "bridge"];
+    args.extend(quick);
+    namespace.ip(&args).map(drop)
+}
+
+/// The guest's cards. The phones hear the guest and not each other, as if each network were one of its own.
+fn plug_guest(host: &Namespace) -> Result<()> {
+    add_bridge(host, "br0")?;
+    for (tap, queues) in [(MEDIA_TAP, true), (MANAGEMENT_TAP, false)] {
+        let mut args = vec!["tuntap", "add", "dev", tap, "mode", "tap"];
+        args.extend(queues.then_some("multi_queue"));
+        host.ip(&args)?;
+        // QEMU reads late when the machine is busy: what waits for it must not overflow.
+        host.ip(&["link", "set", tap, "txqueuelen", "10000", "up"])?;
+    }
+    for port in ["p0", "p1", MEDIA_TAP] {
+        host.ip(&["link", "set", port, "master", "br0"])?;
+    }
+    for port in ["p0", "p1"] {
+        host.ip(&["link", "set", port, "type", "bridge_slave", "isolated", "on"])?;
+    }
+    for interface in ["br0", "p0", "p1", MEDIA_TAP, MANAGEMENT_TAP] {
+        host.sysctl(&format!("net.ipv6.conf.{interface}.disable_ipv6"), "1")?;
+    }
+    host.ip(&["link", "set", "br0", "up"])?;
+    host.address(MANAGEMENT_TAP, MANAGER, 24)?;
+    host.address("lo", METADATA, 32)
+}
+
 /// A bridge for each network, with the phones and both nodes on it.
 fn switches(phones: [&Namespace; 2], nodes: [&Namespace; 2]) -> Result<Namespace> {
     let switch = Namespace::make("switch")?;
     for (network, phone) in phones.into_iter().enumerate() {
         let bridge = format!("br{network}");
-        // Without spanning tree a bridge forwards at once.
-        switch.ip(&[
-            "link",
-            "add",
-            &bridge,
-            "type",
-            "bridge",
-            "stp_state",
-            "0",
-            "forward_delay",
-            "0",
-            "mcast_snooping",
-            "0",
-        ])?;
+        add_bridge(&switch, &bridge)?;
         let port = format!("p{network}");
         let ends = [(phone, "eth0"), (nodes[0], port.as_str()), (nodes[1], port.as_str())];
         for (index, end) in ends.into_iter().enumerate() {
