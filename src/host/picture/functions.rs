@@ -1,8 +1,11 @@
-//! PCI network functions, and which interfaces carry the way in. Reads, never writes.
+//! PCI network functions, whose interrupts are whose, and which interfaces carry the way in. Reads, never writes.
+
+use std::collections::BTreeMap;
 
 use super::{Function, Interface, read::Tree};
 
-/// PCI base class of network controllers.
+/// PCI base classes: of mass storage, and of network controllers.
+const STORAGE_CLASS: u32 = 0x01;
 const NETWORK_CLASS: u32 = 0x02;
 /// A default route in `/proc/net/route` and `/proc/net/ipv6_route`.
 const ANYWHERE_V4: &str = "00000000";
@@ -16,12 +19,26 @@ pub(super) fn functions(tree: &Tree<'_>) -> Vec<Function> {
     tree.list("sys/bus/pci/devices").into_iter().filter_map(|address| function(tree, address)).collect()
 }
 
+/// By the number of an interrupt that is a message: the function that sends it, and whether that is a disk's.
+pub(super) fn senders(tree: &Tree<'_>) -> BTreeMap<u32, (String, bool)> {
+    let mut senders = BTreeMap::new();
+    for address in tree.list("sys/bus/pci/devices") {
+        let folder = format!("sys/bus/pci/devices/{address}");
+        let storage = hex(tree, &format!("{folder}/class")).is_some_and(|class| class >> 16 == STORAGE_CLASS);
+        for number in tree.list(&format!("{folder}/msi_irqs")).iter().filter_map(|name| name.parse().ok()) {
+            senders.insert(number, (address.clone(), storage));
+        }
+    }
+    senders
+}
+
+fn hex(tree: &Tree<'_>, path: &str) -> Option<u32> {
+    u32::from_str_radix(tree.text(path)?.trim_start_matches("0x"), 16).ok()
+}
+
 fn function(tree: &Tree<'_>, address: String) -> Option<Function> {
     let folder = format!("sys/bus/pci/devices/{address}");
-    let hex = |file: &str| {
-        let text = tree.text(&format!("{folder}/{file}"))?;
-        u32::from_str_radix(text.trim_start_matches("0x"), 16).ok()
-    };
+    let hex = |file: &str| hex(tree, &format!("{folder}/{file}"));
     if hex("class")? >> 16 != NETWORK_CLASS {
         return None;
     }

@@ -143,7 +143,12 @@ pub struct Interrupt {
     pub number: u32,
     /// Who asked for it; empty if nobody does now.
     pub users: Vec<String>,
+    /// Where it may arrive, and where of these it does; the latter is empty if the kernel does not say.
     pub cpus: CpuSet,
+    pub effective: CpuSet,
+    /// The PCI function that sends it as a message, and whether that is a disk's.
+    pub function: Option<String>,
+    pub storage: bool,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]

@@ -212,10 +212,19 @@ fn hugepage_mounts(tree: &Tree<'_>) -> Vec<HugepageMount> {
 fn interrupts(tree: &Tree<'_>) -> Vec<Interrupt> {
     let mut numbers: Vec<u32> = tree.list("proc/irq").iter().filter_map(|name| name.parse().ok()).collect();
     numbers.sort_unstable();
+    let senders = functions::senders(tree);
     let one = |number: u32| {
         let folder = format!("proc/irq/{number}");
         let users = tree.list(&folder).into_iter().filter(|name| tree.0.join(&folder).join(name).is_dir()).collect();
-        Some(Interrupt { number, users, cpus: tree.cpus(&format!("{folder}/smp_affinity_list"))? })
+        let owner = senders.get(&number);
+        Some(Interrupt {
+            number,
+            users,
+            cpus: tree.cpus(&format!("{folder}/smp_affinity_list"))?,
+            effective: tree.cpus(&format!("{folder}/effective_affinity_list")).unwrap_or_default(),
+            function: owner.map(|(function, _)| function.clone()),
+            storage: owner.is_some_and(|(_, storage)| *storage),
+        })
     };
     numbers.into_iter().filter_map(one).collect()
 }

@@ -3,7 +3,8 @@
 use serde::{Deserialize, Serialize};
 
 use crate::host::{
-    picture::{GRUB_FILE, MODULE_OPTIONS_FILE, MODULES_FILE, NETWORK_FILE, Picture, UNIT_FILE},
+    CpuSet,
+    picture::{Function, GRUB_FILE, Interrupt, MODULE_OPTIONS_FILE, MODULES_FILE, NETWORK_FILE, Picture, UNIT_FILE},
     plan::{Plan, ports::Driver},
 };
 
@@ -122,13 +123,18 @@ fn modules(picture: &Picture, plan: &Plan, changes: &mut Vec<Change>) {
     file(picture, MODULES_FILE, &lines, "the ports' modules are loaded at each start", &[], changes);
 }
 
+/// Functions that get another driver, and which.
+fn rebound<'a>(picture: &'a Picture, plan: &'a Plan) -> impl Iterator<Item = (&'a Function, &'static str)> {
+    plan.ports.iter().filter_map(|port| {
+        let (function, driver) = (picture.function(&port.address)?, port.driver.name()?);
+        // The plan has no port that carries the way in; it is not touched whatever the plan says.
+        let left = picture.manages(function) || function.driver.as_deref() == Some(driver);
+        (!left).then_some((function, driver))
+    })
+}
+
 fn drivers(picture: &Picture, plan: &Plan, changes: &mut Vec<Change>) {
-    for port in &plan.ports {
-        let (Some(function), Some(driver)) = (picture.function(&port.address), port.driver.name()) else { continue };
-        // The plan has no such port; it is not touched whatever the plan says.
-        if picture.manages(function) || function.driver.as_deref() == Some(driver) {
-            continue;
-        }
+    for (function, driver) in rebound(picture, plan) {
         let device = format!("/sys/bus/pci/devices/{}", function.address);
         let give_up = write(format!("{device}/driver/unbind"), &function.address);
         let probe = write("/sys/bus/pci/drivers_probe", &function.address);
@@ -202,7 +208,10 @@ fn settings(picture: &Picture, plan: &Plan, changes: &mut Vec<Change>) {
 fn interrupts(picture: &Picture, plan: &Plan, changes: &mut Vec<Change>) {
     let isolated = plan.seats.isolated();
     let online = picture.online();
-    for interrupt in misplaced(picture, plan) {
+    // Those of a port go with the driver that had asked for them.
+    let given_up: Vec<&str> = rebound(picture, plan).map(|(function, _)| function.address.as_str()).collect();
+    let stays = |interrupt: &&Interrupt| !interrupt.function.as_deref().is_some_and(|owner| given_up.contains(&owner));
+    for interrupt in misplaced(picture, plan).into_iter().filter(stays) {
         let left = interrupt.cpus.common(&online).less(&isolated);
         let to = if left.is_empty() { &plan.seats.housekeeping } else { &left };
         let path = format!("/proc/irq/{}/smp_affinity_list", interrupt.number);
@@ -219,10 +228,21 @@ fn interrupts(picture: &Picture, plan: &Plan, changes: &mut Vec<Change>) {
 }
 
 /// Interrupts that somebody uses and that may arrive on tandem's CPUs.
-pub(super) fn misplaced<'a>(picture: &'a Picture, plan: &Plan) -> Vec<&'a crate::host::picture::Interrupt> {
+pub(super) fn misplaced<'a>(picture: &'a Picture, plan: &Plan) -> Vec<&'a Interrupt> {
     let isolated = plan.seats.isolated();
+    let spared = picture.argument("isolcpus").is_some_and(|value| value.split(',').any(|word| word == "managed_irq"));
     let used = picture.interrupts.iter().filter(|interrupt| !interrupt.users.is_empty());
-    used.filter(|interrupt| !interrupt.cpus.common(&isolated).is_empty()).collect()
+    used.filter(|interrupt| reaches(interrupt, &isolated, spared)).collect()
+}
+
+/// The interrupts of a disk's queues are the kernel's to place, and nobody may move them. Started with `isolcpus=managed_irq` it
+/// sends those of a queue that isolated CPUs share with others to the others; those of a queue that only isolated CPUs have
+/// come when a program there reads or writes, and none does.
+fn reaches(interrupt: &Interrupt, isolated: &CpuSet, spared: bool) -> bool {
+    let placed = spared && interrupt.storage && !interrupt.effective.is_empty();
+    let arrives = if placed { &interrupt.effective } else { &interrupt.cpus };
+    let alone = placed && interrupt.cpus.less(isolated).is_empty();
+    !alone && !arrives.common(isolated).is_empty()
 }
 
 /// What is in force after the next start.
@@ -311,4 +331,31 @@ pub(super) fn combining<'a>(picture: &'a Picture, plan: &'a Plan) -> impl Iterat
         let bars = function.memory.iter().filter(|(_, _, prefetchable)| *prefetchable);
         Some((port.address.as_str(), bars.map(|(first, last, _)| (*first, *last)).collect()))
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn set(list: &str) -> CpuSet {
+        CpuSet::parse(list).unwrap()
+    }
+
+    // Documentation/admin-guide/kernel-parameters.txt, isolcpus, managed_irq.
+    #[test]
+    fn a_disks_interrupts_count_where_the_kernel_lets_them_arrive() {
+        let disk = |cpus: &str, effective: &str| Interrupt {
+            cpus: set(cpus),
+            effective: set(effective),
+            storage: true,
+            ..Interrupt::default()
+        };
+        let reached = |interrupt: &Interrupt, spared| reaches(interrupt, &set("2-3"), spared);
+        assert!(!reached(&disk("1,3", "1"), true), "the queue's other CPU gets it");
+        assert!(!reached(&disk("3", "3"), true), "only what runs on CPU 3 would cause it");
+        assert!(reached(&disk("1,3", "3"), true), "it arrives on an isolated CPU");
+        assert!(reached(&disk("1,3", "1"), false) && reached(&disk("3", "3"), false), "the kernel was not told");
+        let card = Interrupt { storage: false, ..disk("3", "3") };
+        assert!(reached(&card, true), "a card's can be moved");
+    }
 }
