@@ -39,5 +39,8 @@ rate_packages=(dpdk-dev valgrind libavcodec59)
 pair_packages=(python3 python3-venv)
 # … and those that look at the image's files.
 image_packages=(packer python3-venv systemd)
+# … and those that make the image and boot it: what fills a disk, a QEMU for its libraries (ami/boot-test brings a newer one), and
+# the way in.
+boot_packages=(mmdebstrap e2fsprogs fdisk qemu-system-x86 openssh-client)
 # … and those that the benchmarks need beside them: the incumbent, and the commit that a report names.
 bench_packages=("${rate_packages[@]}" git)

@@ -186,28 +186,35 @@ fn add_bridge(namespace: &Namespace, name: &str) -> Result<()> {
     namespace.ip(&args).map(drop)
 }
 
-/// The guest's cards. The phones hear the guest and not each other, as if each network were one of its own.
+/// The ground of a guest. The phones hear the guest and not each other, as if each network were one of its own.
 fn plug_guest(host: &Namespace) -> Result<()> {
     add_bridge(host, "br0")?;
-    for (tap, queues) in [(MEDIA_TAP, true), (MANAGEMENT_TAP, false)] {
-        let mut args = vec!["tuntap", "add", "dev", tap, "mode", "tap"];
-        args.extend(queues.then_some("multi_queue"));
-        host.ip(&args)?;
-        // QEMU reads late when the machine is busy: what waits for it must not overflow.
-        host.ip(&["link", "set", tap, "txqueuelen", "10000", "up"])?;
-    }
-    for port in ["p0", "p1", MEDIA_TAP] {
-        host.ip(&["link", "set", port, "master", "br0"])?;
-    }
     for port in ["p0", "p1"] {
+        host.ip(&["link", "set", port, "master", "br0"])?;
         host.ip(&["link", "set", port, "type", "bridge_slave", "isolated", "on"])?;
     }
-    for interface in ["br0", "p0", "p1", MEDIA_TAP, MANAGEMENT_TAP] {
+    host.ip(&["link", "set", "br0", "up"])?;
+    tap(host, MANAGEMENT_TAP, false)?;
+    for interface in ["br0", "p0", "p1", MANAGEMENT_TAP] {
         host.sysctl(&format!("net.ipv6.conf.{interface}.disable_ipv6"), "1")?;
     }
-    host.ip(&["link", "set", "br0", "up"])?;
     host.address(MANAGEMENT_TAP, MANAGER, 24)?;
     host.address("lo", METADATA, 32)
+}
+
+/// Where the guest's card for calls is plugged in: on both networks.
+pub fn plug_media(host: &Namespace, queues: bool) -> Result<()> {
+    tap(host, MEDIA_TAP, queues)?;
+    host.sysctl(&format!("net.ipv6.conf.{MEDIA_TAP}.disable_ipv6"), "1")?;
+    host.ip(&["link", "set", MEDIA_TAP, "master", "br0"]).map(drop)
+}
+
+fn tap(host: &Namespace, name: &str, queues: bool) -> Result<()> {
+    let mut args = vec!["tuntap", "add", "dev", name, "mode", "tap"];
+    args.extend(queues.then_some("multi_queue"));
+    host.ip(&args)?;
+    // QEMU reads late when the machine is busy: what waits for it must not overflow.
+    host.ip(&["link", "set", name, "txqueuelen", "10000", "up"]).map(drop)
 }
 
 /// A bridge for each network, with the phones and both nodes on it.

@@ -15,7 +15,7 @@ use anyhow::{Context, Result, bail, ensure};
 use crate::{
     net::{Namespace, http_get},
     process::{Running, command_in, run},
-    topology::{MANAGED, MANAGEMENT_TAP, MANAGER, MEDIA_TAP},
+    topology::{MANAGED, MANAGEMENT_TAP, MANAGER, MEDIA_TAP, plug_media},
 };
 
 /// What a machine is made from.
@@ -54,6 +54,14 @@ impl Card {
         }
     }
 
+    /// One for a worker, one for the slow path; a virtual function of igb has one.
+    const fn queues(self) -> usize {
+        match self {
+            Card::Virtio => 2,
+            Card::IgbFunction => 1,
+        }
+    }
+
     /// The kernel's driver of it.
     pub const fn driver(self) -> &'static str {
         match self {
@@ -85,6 +93,7 @@ impl Machine {
         let image = parts.image.join("disk.raw");
         ensure!(image.exists(), "no image at {}: ami/build-local makes it", image.display());
         let names = hand_out_address(host, room)?;
+        plug_media(host, card.queues() > 1)?;
         run("cp", &["--sparse=always", &image.to_string_lossy(), &disk(room).to_string_lossy()])?;
         let power_on = Instant::now();
         let process = start(parts, card, &host.name, room, 0)?;
@@ -198,8 +207,6 @@ fn disk(room: &Path) -> PathBuf {
 
 fn start(parts: &Parts, card: Card, namespace: &str, room: &Path, restarts: usize) -> Result<Running> {
     let mut command = command_in(Some(namespace), parts.qemu.join("usr/bin/qemu-system-x86_64"));
-    // Modules of another QEMU on this host are none of this one's.
-    command.env("QEMU_MODULE_DIR", parts.qemu.join("usr/lib/x86_64-linux-gnu/qemu"));
     for folder in ["usr/share/qemu", "usr/share/seabios"] {
         command.arg("-L").arg(parts.qemu.join(folder));
     }
@@ -217,8 +224,7 @@ fn start(parts: &Parts, card: Card, namespace: &str, room: &Path, restarts: usiz
     command.args(["-device", "pxb-pcie,id=pxb1,bus_nr=64,numa_node=1,bus=pcie.0"]);
     command.args(["-device", "pcie-root-port,id=rp1,bus=pxb1,chassis=1,slot=1"]);
     let tap = "script=no,downscript=no,vhost=off";
-    let queues = if card == Card::Virtio { ",queues=2" } else { "" };
-    command.args(["-netdev", &format!("tap,id=n0,ifname={MEDIA_TAP},{tap}{queues}")]);
+    command.args(["-netdev", &format!("tap,id=n0,ifname={MEDIA_TAP},{tap},queues={}", card.queues())]);
     command.args(["-device", device(card)]);
     if card == Card::IgbFunction {
         // Registers of its functions above 4 GiB are not reached.

@@ -150,6 +150,7 @@ ports = {{ low = 20000, high = 27999 }}
 max_sessions = 1000
 
 [sip]
+max_calls = 1000
 
 [[sip.listen]]
 address = "near"
