@@ -240,7 +240,7 @@ fn seats(machine: &Machine) -> Result<String> {
         "for task in /proc/$(systemctl show -P MainPID tandem)/task/*; do \
          echo $(cat $task/comm) $(sed -n 's/^Cpus_allowed_list:\\t//p' $task/status); done",
     )?;
-    let worker = |line: &&str| line.starts_with("lcore-worker");
+    let worker = |line: &&str| line.starts_with("rte-worker");
     let workers: Vec<&str> = threads.lines().filter(worker).filter_map(|line| line.split(' ').nth(1)).collect();
     ensure!(workers == ["3"], "the worker is not on CPU 3 alone, or there are others: {threads}");
     let isolated = machine.run("cat /sys/devices/system/cpu/isolated")?;
