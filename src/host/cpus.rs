@@ -6,6 +6,8 @@ use std::{collections::BTreeSet, fmt, fs, io};
 use nix::{sched, unistd::Pid};
 use serde::{Serialize, Serializer};
 
+use super::picture::UNIT_FILE;
+
 /// CPU numbers, sorted.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct CpuSet(BTreeSet<u16>);
@@ -35,9 +37,21 @@ impl CpuSet {
         let status = fs::read_to_string("/proc/self/status")?;
         let list =
             status.lines().find_map(|line| line.strip_prefix("Cpus_allowed_list:")).ok_or(CpuReadError::Absent)?;
-        let isolated = fs::read_to_string("/sys/devices/system/cpu/isolated").unwrap_or_default();
-        let mut allowed = Self::parse(list)?;
-        allowed.extend(&Self::parse(&isolated)?);
+        let read = |path: &str| fs::read_to_string(path).unwrap_or_default();
+        let system = "/sys/devices/system/cpu";
+        let (isolated, online) = (read(&format!("{system}/isolated")), read(&format!("{system}/online")));
+        Ok(Self::may_pin(list, &isolated, &online, &read(UNIT_FILE))?)
+    }
+
+    /// What `tandem tune apply` writes into tandem's unit is for threads that are not pinned, and takes nothing away from the
+    /// others: until the machine has started anew nothing is isolated yet.
+    fn may_pin(inherited: &str, isolated: &str, online: &str, unit: &str) -> Result<Self, CpuListError> {
+        let mut allowed = Self::parse(inherited)?;
+        let own = unit.lines().find_map(|line| line.strip_prefix("CPUAffinity="));
+        if own.is_some_and(|own| Self::parse(own).is_ok_and(|own| own == allowed)) {
+            allowed.extend(&Self::parse(online)?);
+        }
+        allowed.extend(&Self::parse(isolated)?);
         Ok(allowed)
     }
 
@@ -161,6 +175,16 @@ mod tests {
         assert_eq!(CpuSet::parse("0-x"), Err(CpuListError::Entry("0-x".into())));
         assert_eq!(CpuSet::parse("3-1"), Err(CpuListError::Backwards(3, 1)));
         assert_eq!(CpuSet::parse("70000"), Err(CpuListError::Entry("70000".into())));
+    }
+
+    #[test]
+    fn the_affinity_of_our_own_unit_is_no_limit() {
+        let unit = "[Service]\nCPUAffinity=0-2\n";
+        let may = |inherited, isolated, unit| CpuSet::may_pin(inherited, isolated, "0-3\n", unit).unwrap().to_string();
+        assert_eq!(may("\t0-2\n", "\n", unit), "0-3", "applied, and not yet started anew");
+        assert_eq!(may("0-2", "3\n", ""), "0-3", "isolated CPUs can be asked for");
+        assert_eq!(may("0-1", "", unit), "0-1", "somebody else's limit");
+        assert_eq!(may("0-2", "", ""), "0-2");
     }
 
     #[test]

@@ -128,7 +128,7 @@ impl std::error::Error for Disturbed {}
 const ATTEMPTS: usize = 3;
 
 /// What a measurement finds when nothing disturbs it; when all are disturbed, what the last one found.
-fn settled(mut measure: impl FnMut() -> Result<String>) -> Result<String> {
+pub fn settled(mut measure: impl FnMut() -> Result<String>) -> Result<String> {
     for _ in 1..ATTEMPTS {
         match measure() {
             Err(error) if error.is::<Disturbed>() => println!("  disturbed, and made again: {error:#}"),

@@ -6,6 +6,7 @@
 
 use std::{
     net::SocketAddr,
+    os::unix::process::ExitStatusExt as _,
     path::{Path, PathBuf},
     time::{Duration, Instant},
 };
@@ -15,6 +16,7 @@ use anyhow::{Context, Result, bail, ensure};
 use crate::{
     net::{Namespace, http_get},
     process::{Running, command_in, run},
+    runner::Disturbed,
     topology::{MANAGED, MANAGEMENT_TAP, MANAGER, MEDIA_TAP, plug_media},
 };
 
@@ -146,6 +148,15 @@ impl Machine {
             }
             std::thread::sleep(Duration::from_millis(200));
         }
+    }
+
+    /// What QEMU died of, if its own assertions ended it: its processors are threads, and with them its memory map is not always
+    /// one. That is no finding about what it runs.
+    pub fn crashed(&mut self) -> Option<Disturbed> {
+        let status = self.process.ended().ok()??;
+        let output = self.process.output();
+        let words = output.lines().find(|line| line.contains("Assertion") && line.contains("failed."))?;
+        (status.signal() == Some(libc::SIGABRT)).then(|| Disturbed(words.to_owned()))
     }
 
     /// The first line of the console with these words.

@@ -15,7 +15,7 @@ use self::{machine::Machine, metadata::Metadata};
 use crate::{
     appliance::Device,
     lab::{Frame, Lab, Plan},
-    runner::{Count, take_turn},
+    runner::{Count, settled, take_turn},
     scenarios::both_laws,
     topology::{Between, CALLEE, CALLER, MANAGED, TANDEM_A, TANDEM_B},
 };
@@ -74,7 +74,7 @@ pub fn run_all(frame: &Frame, parts: &Parts, wanted: &[String]) -> Result<Count>
         println!("{}: {}", guest.name, guest.shows);
         let _turn = take_turn(true)?;
         let started = Instant::now();
-        match run_one(frame, parts, guest) {
+        match settled(|| run_one(frame, parts, guest)) {
             Ok(found) => {
                 println!("  passed in {:.0} s: {found}", started.elapsed().as_secs_f64());
                 count.passed += 1;
@@ -100,6 +100,9 @@ fn run_one(frame: &Frame, parts: &Parts, guest: &Guest) -> Result<String> {
     let mut machine = Machine::power_on(parts, guest.card, host, &lab.room)?;
     let result = (guest.run)(&mut lab, &mut machine, guest.card).and_then(|found| lab.close().map(|()| found));
     if result.is_err() {
+        if let Some(disturbed) = machine.crashed() {
+            return Err(disturbed.into());
+        }
         keep_journal(&lab, &machine);
         if let Err(error) = lab.save() {
             eprintln!("  the captures could not be kept: {error:#}");
