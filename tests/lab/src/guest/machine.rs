@@ -137,6 +137,9 @@ impl Machine {
             if let Some(found) = look(self) {
                 return Ok(found);
             }
+            if let Some(disturbed) = self.crashed() {
+                return Err(disturbed.into());
+            }
             if let Some(status) = self.process.ended()? {
                 ensure!(status.success(), "QEMU ended with {status}: {}", self.process.tail());
                 ensure!(self.restarts < RESTARTS, "it starts anew again and again; the console: {}", self.last_words());
@@ -150,13 +153,16 @@ impl Machine {
         }
     }
 
-    /// What QEMU died of, if its own assertions ended it: its processors are threads, and with them its memory map is not always
-    /// one. That is no finding about what it runs.
+    /// What QEMU fell over, if it did: its own assertions ended it, or the kernel says, before it runs anything of
+    /// the image's, that no timer goes off any more. Its processors are threads, and with them neither its memory map nor its
+    /// clocks are always one. That is no finding about what it runs.
     pub fn crashed(&mut self) -> Option<Disturbed> {
-        let status = self.process.ended().ok()??;
-        let output = self.process.output();
-        let words = output.lines().find(|line| line.contains("Assertion") && line.contains("failed."))?;
-        (status.signal() == Some(libc::SIGABRT)).then(|| Disturbed(words.to_owned()))
+        let of = |text: &str, words: &str| text.lines().find(|line| line.contains(words)).map(str::to_owned);
+        let aborted = self.process.ended().ok().flatten().is_some_and(|status| status.signal() == Some(libc::SIGABRT));
+        let asserted = aborted.then(|| of(&self.process.output(), ": Assertion `")).flatten();
+        let console = self.console();
+        let boot = console.rsplit("Linux version").next().filter(|boot| !boot.contains("Run /init as init process"));
+        asserted.or_else(|| of(boot?, "timer wakeup didn't happen")).map(Disturbed)
     }
 
     /// The first line of the console with these words.
