@@ -202,7 +202,7 @@ fn ng_requests() {
     let upgrade =
         b"GET / HTTP/1.1\r\nHost: h\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\n\
         Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Protocol: ng.rtpengine.com\r\n\r\n\
-        \x82\x84\0\0\0\01 de\x89\x80\0\0\0\0\x01\x81\0\0\0\0x\x80\x81\0\0\0\0y";
+        \x82\x84\0\0\0\x001 de\x89\x80\0\0\0\0\x01\x81\0\0\0\0x\x80\x81\0\0\0\0y";
     storm("ng requests", &[post, plain, upgrade], |data, random| {
         let cut = random.below(data.len() + 1);
         let whole = web_answers(&[data]);

@@ -213,7 +213,8 @@ impl NgSockets {
 impl Connection {
     /// Reads, answers, writes. None: it is over. Some(true): there may be more.
     fn turn(&mut self, now: Time, machine: &mut Ng, buffer: &mut [u8], media: &mut dyn MediaControl) -> Option<bool> {
-        let open = self.read(buffer);
+        // What comes behind the last request is not read.
+        let open = if self.closing { Some(false) } else { self.read(buffer) };
         let mut more = !self.closing;
         let mut left = COMMANDS_AT_ONCE;
         while more && left > 0 {
