@@ -96,7 +96,7 @@ impl<'a> Lab<'a> {
         let far = Tap::open(&ground.callee.name, "eth0", book(far_tells))?;
         let mut nodes = [None, None];
         match &frame.binary {
-            Some(_) if plan.between == Between::Pair => ground.deafen_ports()?,
+            Some(_) if ground.second.is_some() => ground.deafen_ports()?,
             Some(binary) => {
                 ground.deafen_ports()?;
                 nodes[0] = Some(Appliance::start(binary, &plan.setup, &ground, &room)?);
@@ -105,7 +105,7 @@ impl<'a> Lab<'a> {
         }
         let agreements = [Some(near_hears), Some(far_hears)];
         let mut lab = Lab { frame, room, nodes, setup: plan.setup, near, far, agreements, ground };
-        if lab.ground.second.is_some() {
+        if lab.ground.between == Between::Pair {
             lab.start_pair()?;
         }
         Ok(lab)

@@ -23,6 +23,7 @@ pub mod sipp;
 pub mod speech;
 pub mod storm;
 pub mod sys;
+pub mod talk;
 pub mod talker;
 pub mod tap;
 pub mod topology;

@@ -59,6 +59,7 @@ pub fn scenarios() -> Vec<Scenario> {
         )
         .prepared(pair)
         .alone(),
+        super::ng_nodes::of_a_pair(),
     ]
 }
 
@@ -246,8 +247,8 @@ fn kill_tcp(lab: &mut Lab<'_>) -> Result<String> {
 }
 
 /// What the issue asks of a failover, at the far ear: half of the calls, and the worst.
-const MEDIAN: Duration = Duration::from_millis(150);
-const WORST: Duration = Duration::from_millis(300);
+pub const MEDIAN: Duration = Duration::from_millis(150);
+pub const WORST: Duration = Duration::from_millis(300);
 
 fn kill(lab: &mut Lab<'_>, tcp: bool) -> Result<String> {
     let active = lab.active().context("not exactly one is active")?;
@@ -276,7 +277,7 @@ fn kill(lab: &mut Lab<'_>, tcp: bool) -> Result<String> {
 }
 
 /// Each call's gap, in milliseconds, for a person.
-fn print_gaps(way: &str, gaps: &[Gap]) {
+pub fn print_gaps(way: &str, gaps: &[Gap]) {
     let each: Vec<String> = gaps.iter().map(|gap| gap.length.as_millis().to_string()).collect();
     println!("  gaps {way}, ms: {}", each.join(" "));
 }
