@@ -1,0 +1,4 @@
+use crate::runner::Scenario;
+pub fn scenarios() -> Vec<Scenario> {
+    Vec::new()
+}
