@@ -55,6 +55,9 @@ fn write_key(path: &Path) -> Result<()> {
     Ok(file.write_all(PAIR_KEY.as_bytes())?)
 }
 
+/// Where heartbeats go.
+pub const HEARTBEAT_PORT: u16 = 5091;
+
 /// What the two nodes of a pair are called.
 pub const NODES: [&str; 2] = ["node-a", "node-b"];
 
@@ -220,7 +223,7 @@ impl Setup {
             self.pair_keys
         );
         for network in topology::HEARTBEATS {
-            let (local, peer) = (at(network, here, 5091), at(network, there, 5091));
+            let (local, peer) = (at(network, here, HEARTBEAT_PORT), at(network, there, HEARTBEAT_PORT));
             let _ = write!(toml, "\n[[ha.path]]\nlocal = {local}\npeer = {peer}\n");
         }
         if let Some(cloud) = &self.cloud {

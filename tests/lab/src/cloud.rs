@@ -38,6 +38,8 @@ const MANAGEMENT: [u8; 3] = [198, 19, 102];
 const API_PORT: u16 = 5000;
 /// What the nodes are called there.
 const NAMES: [&str; 2] = ["a", "b"];
+/// Where each is plugged in.
+const PLUGS: [&str; 2] = ["node0", "node1"];
 /// The floating addresses: on the callers' network and on the callees'.
 const FLOATING: [(IpAddr, &str); 2] = [(TANDEM_A, "a4"), (TANDEM_B, "b4")];
 /// Nobody's: where phones send what is for a floating address.
@@ -144,7 +146,7 @@ impl Cloud {
         let switch = ground.middle.as_ref().context("a cloud needs a switch")?;
         let nodes = [&ground.tandem, second];
         namespace.ip(&["link", "add", "mgmt", "type", "bridge", "stp_state", "0", "forward_delay", "0"])?;
-        for (node, name) in NAMES.into_iter().enumerate() {
+        for (node, name) in PLUGS.into_iter().enumerate() {
             cable((nodes[node], "mgmt"), (&namespace, name))?;
             namespace.ip(&["link", "set", name, "master", "mgmt"])?;
             nodes[node].address("mgmt", management(HOSTS[node]), 24)?;
@@ -225,7 +227,7 @@ impl Cloud {
 
     /// Cuts a node off from the API and the metadata, or joins it again.
     pub fn cut(&self, node: usize, cut: bool) -> Result<()> {
-        self.namespace.ip(&["link", "set", NAMES[node], if cut { "down" } else { "up" }]).map(drop)
+        self.namespace.ip(&["link", "set", PLUGS[node], if cut { "down" } else { "up" }]).map(drop)
     }
 
     /// Moves that the network has made since then.
