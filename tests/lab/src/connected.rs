@@ -294,3 +294,71 @@ impl Line {
         open.iter().try_for_each(|request| self.write(request))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::{io::BufRead as _, net::TcpListener};
+
+    use super::*;
+
+    /// The next request's head and its body's length are read; the request's method and what identifies it come back.
+    fn hear(stream: &mut std::io::BufReader<TcpStream>) -> (String, String) {
+        let (mut method, mut kept, mut length) = (String::new(), String::new(), 0);
+        loop {
+            let mut line = String::new();
+            assert!(stream.read_line(&mut line).is_ok());
+            if method.is_empty() {
+                method = line.split(' ').next().unwrap_or_default().to_owned();
+            }
+            if ["Via", "From", "To", "Call-ID", "CSeq"].iter().any(|name| line.starts_with(&format!("{name}:"))) {
+                kept.push_str(&line);
+            }
+            if let Some(value) = line.strip_prefix("Content-Length: ") {
+                length = value.trim().parse().unwrap_or(0);
+            }
+            if line == "\r\n" {
+                let mut body = vec![0; length];
+                assert!(stream.read_exact(&mut body).is_ok());
+                return (method, kept);
+            }
+        }
+    }
+
+    fn answer(stream: &mut std::io::BufReader<TcpStream>, kept: &str, contact: SocketAddr) {
+        let text = format!("SIP/2.0 200 OK\r\n{kept}Contact: <sip:{contact}>\r\nContent-Length: 0\r\n\r\n");
+        assert!(stream.get_mut().write_all(text.as_bytes()).is_ok());
+    }
+
+    #[test]
+    fn what_was_not_answered_is_asked_again_on_the_next_connection() {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a port on loopback");
+        let target = listener.local_addr().expect("its address");
+        let plan = Plan {
+            address: target.ip(),
+            target,
+            dial: "70",
+            calls: 1,
+            rate: 10,
+            media_port: 30_000,
+            talk: Duration::from_millis(10),
+            renegotiate: 0,
+            limit: Duration::from_secs(10),
+        };
+        let caller = std::thread::spawn(move || Line::open(plan)?.run());
+        let accept = || std::io::BufReader::new(listener.accept().expect("the caller connects").0);
+        let mut first = accept();
+        let (method, kept) = hear(&mut first);
+        assert_eq!(method, "INVITE");
+        answer(&mut first, &kept, target);
+        assert_eq!(hear(&mut first).0, "ACK");
+        let (method, asked) = hear(&mut first);
+        assert_eq!(method, "BYE");
+        drop(first);
+        let mut second = accept();
+        let (method, again) = hear(&mut second);
+        assert_eq!((method.as_str(), &again), ("BYE", &asked));
+        answer(&mut second, &again, target);
+        let outcome = caller.join().ok().and_then(Result::ok);
+        assert_eq!(outcome, Some(Outcome { ended: 1, renegotiated: 0, connections: 1 }));
+    }
+}
