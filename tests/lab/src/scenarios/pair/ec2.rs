@@ -95,7 +95,7 @@ const DELAYS: [Duration; 3] = [Duration::ZERO, Duration::from_millis(500), Durat
 /// What a gap may have on top of its parts.
 const ON_TOP: Duration = Duration::from_millis(50);
 /// Calls that live through all three.
-const THROUGH: Size = Size::twenty(45);
+const THROUGH: Size = Size::twenty(20);
 
 fn kills(lab: &mut Lab<'_>) -> Result<String> {
     cloud(lab)?.faults(&json!({"delay_ms": {"*": API_MS}}))?;

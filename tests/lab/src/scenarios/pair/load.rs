@@ -21,8 +21,6 @@ use crate::{
 
 /// New calls per second, over all kinds.
 const PER_SECOND: u32 = 25;
-/// Of calls over TCP, so many change their session before they end.
-const RENEGOTIATED: u32 = 1;
 
 /// How many calls of each kind.
 pub struct Size {
@@ -77,13 +75,15 @@ impl Load {
         let near = lab.talker(End::Near, words[0])?;
         let far = lab.talker(End::Far, words[1])?;
         let after = (size.talk_s + 2) * 1000;
-        let limit = Duration::from_secs(u64::from(size.talk_s) + 50);
+        // Calls that were held talk as long again.
+        let limit = Duration::from_secs(2 * u64::from(size.talk_s) + 50);
         let tcp = size.tcp;
         let mut phones = Vec::new();
         let mut caller = None;
         for (kind, calls, dial) in size.groups() {
             let port = 5060 + 2 * kind as u16;
             let callee = match kind {
+                0 if tcp => Phone::callee(CALLEE, Law::A).follows(renegotiates()),
                 0 => Phone::callee(CALLEE, Law::A),
                 1 => Phone::callee(SECOND, Law::A).follows(drops(after)),
                 _ => Phone { port: 5062, ..Phone::callee(CALLEE, Law::A).scenario("callee_hold") },
@@ -102,7 +102,7 @@ impl Load {
                     rate,
                     media_port,
                     talk: Duration::from_millis(after.into()),
-                    renegotiate: RENEGOTIATED,
+                    renegotiate: calls,
                     limit,
                 };
                 caller = Some(Caller::start(&lab.phones(End::Near).name, plan));
@@ -161,7 +161,7 @@ impl Load {
         if let Some(caller) = &mut self.caller {
             let outcome = caller.finish()?;
             ensure!(
-                outcome.ended == self.calls && outcome.renegotiated == RENEGOTIATED,
+                outcome.ended == self.calls && outcome.renegotiated == self.calls,
                 "of the calls over TCP: {outcome:?}"
             );
             ensure!(
@@ -192,6 +192,19 @@ fn drops(after_ms: u32) -> Script {
         .gets("ACK", &[])
         .waits(after_ms)
         .hangs_up()
+}
+
+/// The caller asks for a new session, and hangs up.
+fn renegotiates() -> Script {
+    Script::callee("the session is negotiated once more")
+        .gets("INVITE", &[])
+        .answers(180, "INVITE", &[], NO_BODY)
+        .answers(200, "INVITE", &[], &sdp(1, "sendrecv"))
+        .gets("ACK", &[])
+        .gets("INVITE", &[])
+        .answers(200, "INVITE", &[], &sdp(1, "sendrecv"))
+        .gets("ACK", &[])
+        .is_hung_up()
 }
 
 /// Frames that one direction lost, over all calls.
