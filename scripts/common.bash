@@ -30,7 +30,7 @@ find_cargo() {
 build_packages=(build-essential pkg-config clang libclang-dev libdpdk-dev)
 # … and those that the laboratory needs: phones, a proxy, a DNS server, network tools, and the library that judges the conversion.
 lab_packages=(
-    sip-tester baresip-core kamailio kamailio-tls-modules dnsmasq-base openssl libspandsp2
+    sip-tester baresip-core kamailio kamailio-tls-modules rtpengine-daemon dnsmasq-base openssl libspandsp2
     iproute2 iputils-ping nftables ethtool util-linux procps
 )
 # … and those that say whether the packet rate fell, and test what the benchmarks compare with: testpmd, callgrind, FFmpeg.
@@ -40,4 +40,4 @@ pair_packages=(python3 python3-venv)
 # … and those that look at the image's files.
 image_packages=(packer python3-venv systemd)
 # … and those that the benchmarks need beside them: the incumbent, and the commit that a report names.
-bench_packages=("${rate_packages[@]}" rtpengine-daemon git)
+bench_packages=("${rate_packages[@]}" git)

@@ -1,5 +1,5 @@
 //! What the documentation shows is run: each whole configuration of docs/trunks.md is given to `tandem check`. What it
-//! names is looked for: the tests of docs/sip.md and docs/ha-ec2.md. Needs neither DPDK nor root.
+//! names is looked for: the tests of docs/sip.md, docs/ha.md and docs/ha-ec2.md. Needs neither DPDK nor root.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use std::{
@@ -106,6 +106,28 @@ fn the_tests_that_the_page_on_sip_names_are_there() {
     }
     assert!(looked > 30, "the table was not read");
     assert!(!exists("sip::nowhere", false, &scenarios) && !exists("nowhere", true, &scenarios));
+}
+
+#[test]
+fn the_tests_that_the_page_on_the_pair_names_are_there() {
+    let page = fs::read_to_string(root().join("docs/ha.md")).unwrap();
+    let (_, table) = page.split_once("## Who may transmit when").unwrap();
+    let (table, _) = table.split_once("## Commands").unwrap();
+    let folder = root().join("src/ha/role/tests");
+    let rules: String = ["rules", "sleep", "provider"]
+        .map(|name| fs::read_to_string(folder.join(name).with_extension("rs")).unwrap())
+        .concat();
+    let mut looked = 0;
+    for row in table.lines().filter(|line| line.starts_with('|')).skip(2) {
+        let cells: Vec<&str> = row.trim_matches('|').split('|').collect();
+        assert_eq!(cells.len(), 4, "{row}");
+        for name in cells[3].split('`').skip(1).step_by(2).filter(|name| !name.contains("::") && *name != "sound_path")
+        {
+            assert!(rules.contains(&format!("fn {name}(")), "{row}: there is no {name}");
+            looked += 1;
+        }
+    }
+    assert!(looked > 10, "the table was not read");
 }
 
 #[test]

@@ -4,9 +4,18 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::{
+    net::IpAddr,
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
+};
 
+use bytes::Bytes;
 use tandem::{
+    base::{Time, ids::PortId},
+    config::Config,
+    control::{engine::Engine, neighbours::Kernel},
+    flow::FlowTable,
+    ng::{Ng, Settings, bencode, json, message},
     sip::{
         message::{Framer, Message},
         sdp::Sdp,
@@ -181,4 +190,63 @@ fn session_descriptions() {
             let _ = sdp.write();
         }
     });
+}
+
+struct NoKernel;
+
+impl Kernel for NoKernel {
+    fn gateway(&mut self, _: IpAddr) -> Option<(PortId, IpAddr)> {
+        None
+    }
+
+    fn watch(&mut self, _: PortId, _: IpAddr) -> Option<[u8; 6]> {
+        None
+    }
+
+    fn forget(&mut self, _: PortId, _: IpAddr) {}
+}
+
+/// A command in bencode, with a description.
+fn ng_command(command: &str, more: &str) -> Vec<u8> {
+    let sdp = String::from_utf8(SDP.to_vec()).unwrap();
+    format!("c d7:command{}:{command}7:call-id1:x8:from-tag1:f3:sdp{}:{sdp}{more}e", command.len(), sdp.len())
+        .into_bytes()
+}
+
+#[test]
+fn ng_messages() {
+    let offer = ng_command("offer", "5:flagsl13:trust address15:codec-mask-PCMUe8:rtcp-muxl6:acceptee");
+    let answer = ng_command("answer", "6:to-tag1:t7:replacel6:originee");
+    let object = b"c {\"command\":\"delete\",\"call-id\":\"x\",\"from-tag\":\"f\",\"codec\":{\"strip\":[\"all\"]}}";
+    let block = b"c d7:command10:block DTMF7:call-id1:xe";
+    let config: Config = toml::from_str(include_str!("../docs/tandem.example.toml")).unwrap();
+    let media: Vec<IpAddr> = config.addresses.iter().map(|a| a.local).collect();
+    let table = FlowTable::new(&media, 20_000, 20_999, 8_192, 0);
+    let mut engine = Engine::new(&config, table, Vec::new(), Box::new(NoKernel));
+    let mut ng = Ng::new(Settings::of(&config).unwrap(), 1, Time::ZERO, 0);
+    let mut now = Time::from_secs(1);
+    storm("ng message", &[&offer, &answer, object, block], |data, random| {
+        now += Duration::from_millis(20);
+        // A cookie of its own, else it would be answered from memory.
+        let mut bytes = format!("{}", random.next()).into_bytes();
+        let cookie = bytes.len();
+        bytes.extend_from_slice(data.strip_prefix(b"c").unwrap_or(data));
+        let bytes = Bytes::from(bytes);
+        let _ = (message::length(&bytes), bencode::read(&bytes.slice(cookie..)), json::read(&bytes[cookie..]));
+        let reply = ng.message(now, [127, 0, 0, 1].into(), &bytes, &mut engine);
+        if bytes.get(cookie) == Some(&b' ') {
+            assert!(reply.is_some_and(|reply| reply.starts_with(&bytes[..=cookie])), "an answer with the cookie");
+        }
+        engine.tick(now);
+        ng.tick(now, &mut engine);
+        let _ = (ng.take_closed(), ng.poll_note());
+        // What nobody answers is gone after `offer_timeout_s`, 600 s, whatever came: 30,000 commands at 20 ms.
+        assert!(ng.in_progress() <= 30_000);
+    });
+    // All that is left ends, and every port with it.
+    for _ in 0..2_000 {
+        now += Duration::from_secs(10);
+        ng.tick(now, &mut engine);
+    }
+    assert_eq!((ng.in_progress(), engine.sessions()), (0, 0));
 }

@@ -17,6 +17,7 @@ const PURE: &[&str] = &[
     "media",
     "flow",
     "sip",
+    "ng",
     "ha/generation",
     "ha/heartbeat",
     "ha/held",

@@ -135,3 +135,29 @@ pub const HA_PATHS: usize = 2;
 pub const HA_DATAGRAMS: usize = 64;
 /// A pair's key file.
 pub const HA_KEY_BYTES: u64 = 4_096;
+
+/// A message of the `ng` protocol, cookie included: what a datagram holds.
+pub const NG_MESSAGE_BYTES: usize = 65_507;
+/// The cookie in front of it.
+pub const NG_COOKIE_BYTES: usize = 255;
+/// Lists and dictionaries inside each other in such a message.
+pub const NG_DEPTH: usize = 16;
+/// A Call-ID, tag, branch, label or metadata in such a message.
+pub const NG_NAME_BYTES: usize = 1_024;
+/// Answers that are kept for commands that come again, in number and bytes, and for how long.
+pub const NG_REPLIES: usize = 32_768;
+pub const NG_REPLIES_BYTES: usize = 32 << 20;
+pub const NG_REPLY_KEPT: Duration = Duration::from_secs(10);
+/// Branches of one call of the `ng` protocol, and tags that answered one branch.
+pub const NG_BRANCHES: usize = 16;
+pub const NG_FORKS: usize = 16;
+/// Calls that one `list` names at most.
+pub const NG_LISTED: usize = 1_000;
+/// Keys and flags that are not known, of which one is told once.
+pub const NG_KEYS_NOTED: usize = 256;
+/// The longest that `delete-delay` keeps a call.
+pub const NG_DELETE_DELAY: Duration = Duration::from_secs(3_600);
+/// Connections of the `ng` protocol at once, over all its listeners.
+pub const NG_CONNECTIONS: usize = 64;
+/// Bytes that wait to be sent on one of them; past this its peer is taken for dead.
+pub const NG_OUTGOING_BYTES: usize = 1 << 20;

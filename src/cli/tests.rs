@@ -362,3 +362,78 @@ carrier refused: in max_calls 7
         .trim_start_matches('\n')
     );
 }
+
+#[test]
+fn a_pair_with_its_last_takeover() {
+    use crate::ha::{
+        generation::Generation,
+        heartbeat::Role,
+        link::{Cause, Count, Lag, PairStatus, PathStatus, PeerStatus, Takeover},
+    };
+    let path = |path, local: &str, heard_s, refused| PathStatus {
+        path,
+        local: local.into(),
+        peer: "10.9.0.2:5091".into(),
+        heard_s,
+        heard: 7,
+        refused: vec![Count { name: "seal".into(), count: refused }],
+        send_errors: 0,
+    };
+    let generation = Generation { number: 8, node: "a".into() };
+    let mut status = PairStatus {
+        node: "a".into(),
+        role: Role::Active,
+        generation: Some(generation.clone()),
+        for_s: 61.0,
+        provider: "garp".into(),
+        lease_left_s: Some(0.0715),
+        peer: PeerStatus {
+            node: "b".into(),
+            role: Some(Role::Standby),
+            fit: true,
+            synced: true,
+            ready: true,
+            ..PeerStatus::default()
+        },
+        paths: vec![path(1, "10.9.0.1:5091", Some(0.0042), 0), path(2, "10.8.0.1:5091", None, 3)],
+        lag: Some(Lag { messages: 2, seconds: 0.0011 }),
+        last_takeover: Some(Takeover {
+            cause: Cause::Silence,
+            generation,
+            ago_s: 61.0,
+            detect_s: 0.0902,
+            claim_s: 0.0031,
+            announce_s: Some(0.0012),
+            first_packet_s: None,
+        }),
+        ..PairStatus::default()
+    };
+    assert_eq!(
+        ha::text(&status),
+        "a is active for 1:01
+generation   8/a
+provider     garp
+lease        71.5 ms left
+peer         b is standby (ready)
+path 1       10.9.0.1:5091 → 10.9.0.2:5091: heard 4.2 ms ago
+path 2       10.8.0.1:5091 → 10.9.0.2:5091: nothing heard yet, 3 not believed
+replication  2 changes behind, 1.1 ms
+took over    1:01 ago (silence): detect 90.2 ms, claim 3.1 ms, announce 1.2 ms
+"
+    );
+    status.role = Role::Standby;
+    (status.lease_left_s, status.lag, status.last_takeover) = (None, None, None);
+    status.frozen = true;
+    status.peer = PeerStatus { node: "b".into(), silent: true, role: Some(Role::Active), ..PeerStatus::default() };
+    status.paths.clear();
+    assert_eq!(
+        ha::text(&status),
+        "a is standby (synchronising) for 1:01
+  frozen: `tandem ha join` lets it take part again
+generation   8/a
+provider     garp
+lease        none: nothing is sent
+peer         b is silent, and was active
+"
+    );
+}

@@ -129,6 +129,7 @@ const PORT: Kind = Kind::Integer { min: 1, max: u16::MAX as i64 };
 const PREFIXES: Kind = Kind::OneOrMore { of: &Kind::Text(true), min: 0 };
 const STRIP: Kind = Kind::Integer { min: 0, max: 32 };
 const SHARE: Kind = Kind::Integer { min: 0, max: u16::MAX as i64 };
+const NAMES: Kind = Kind::List { of: &TEXT, min: 1, max: MAX_MEDIA_ADDRESSES };
 const SOME_NAMES: Kind = Kind::List { of: &TEXT, min: 0, max: MANY };
 
 const fn required(path: &'static str, kind: Kind, meaning: &'static str) -> Key {
@@ -309,6 +310,18 @@ pub const KEYS: &[Key] = &[
     key("route.calling.number", TEXT, "as it is", "written in its place"),
     required("route.to", Kind::List { of: &TEXT, min: 1, max: 64 }, "trunks in order of preference"),
 
+    key("ng", Kind::Table, "the protocol is not spoken", "the ng control protocol: Kamailio or OpenSIPS drive media as they drive rtpengine"),
+    key("ng.udp", Kind::List { of: &Kind::Socket, min: 0, max: 16 }, "[\"127.0.0.1:2223\"]", "where it is heard over UDP"),
+    key("ng.tcp", Kind::List { of: &Kind::Socket, min: 0, max: 16 }, "[]", "where it is heard over TCP"),
+    key("ng.allow", Kind::List { of: &Kind::Network, min: 1, max: 256 }, "[\"127.0.0.0/8\", \"::1/128\"]", "who may send commands; others are not heard"),
+    required("ng.media", NAMES, "names of the `[[address]]`es that carry media where a command names no interface, used in turn"),
+    key("ng.interface", Kind::Tables { min: 0, max: 64 }, "none", "names for several addresses together; each `[[address]]` is an interface by its own name"),
+    required("ng.interface.name", TEXT, "commands refer to it by this name"),
+    required("ng.interface.media", NAMES, "names of `[[address]]`es, of one family or both"),
+    key("ng.offer_timeout_s", Kind::Integer { min: 1, max: 86_400 }, "600", "a call that nobody has answered for so many seconds ends"),
+    key("ng.silent_timeout_s", Kind::Integer { min: 1, max: 604_800 }, "3600", "an answered call without any packet for so many seconds ends, also one on hold"),
+    key("ng.delete_delay_s", Kind::Integer { min: 0, max: 3_600 }, "0", "seconds that a deleted call goes on, if its delete does not say so"),
+    key("ng.max_calls", COUNT, "10000", "calls in progress at once; one more is sent to another node"),
     key("ha", Kind::Table, "none: this host is alone", "the pair that this host is one of"),
     required("ha.peer", TEXT, "node.name of the other host"),
     required("ha.key_file", Kind::Path, "a file of 32 bytes or more that both hosts have and nobody else; a relative path begins at this file's directory"),
@@ -432,6 +445,11 @@ mod tests {
             [[route]]
             prefix = ""
             to = ["t"]
+            [ng]
+            media = ["a"]
+            [[ng.interface]]
+            name = "i"
+            media = ["a"]
             [ha]
             peer = "b"
             key_file = "k"

@@ -37,6 +37,7 @@ pub use session_timer::{SessionTimer, SessionTimerMode};
 mod auth;
 mod ha;
 mod ha_ec2;
+mod ng;
 mod overload;
 mod register;
 mod tls;
@@ -47,6 +48,7 @@ mod trunk;
 pub use auth::{Secret, TrunkAuth};
 pub use ha::{Ha, HaLink, HaProvider, PairKey};
 pub use ha_ec2::{Ec2Address, Ec2Way, HaEc2};
+pub use ng::{Ng, NgInterface};
 pub use overload::Overload;
 pub use register::TrunkRegister;
 pub use tls::{Tls, TlsVersion, TrunkTls};
@@ -78,6 +80,9 @@ pub struct Config {
     /// Absent: this host is alone.
     #[serde(default)]
     pub ha: Option<Ha>,
+    /// Absent: the protocol is not spoken.
+    #[serde(default)]
+    pub ng: Option<Ng>,
     #[serde(default)]
     pub cdr: Cdr,
     #[serde(default)]

@@ -2,6 +2,7 @@
 
 mod account;
 mod dialplan;
+mod ha;
 mod ha_ec2;
 mod tls;
 

@@ -15,7 +15,7 @@ use std::{
 };
 
 use super::{
-    LegMedia, Local, MediaControl, OpenError, OpenRequest, Phase, Session, SessionReport, StreamReport,
+    LegMedia, Local, Manner, MediaControl, OpenError, OpenRequest, Phase, Session, SessionReport, StreamReport,
     media::{Leg, MediaSession},
     neighbours::{Kernel, NextHopBook},
     ports::{AllotError, Pair, Ports},
@@ -345,6 +345,14 @@ impl MediaControl for Engine {
     fn phase(&mut self, now: Time, id: SessionId, phase: Phase) {
         if let Some(session) = self.sessions.get_mut(&id)
             && session.enter(now, phase)
+        {
+            self.recompile(now, id);
+        }
+    }
+
+    fn treat(&mut self, now: Time, id: SessionId, side: Side, manner: Manner) {
+        if let Some(session) = self.sessions.get_mut(&id)
+            && session.treat(side, manner)
         {
             self.recompile(now, id);
         }

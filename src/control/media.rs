@@ -5,8 +5,8 @@ use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use super::engine::FlowView;
 use super::{
-    Direction, LegMedia, LegReport, Local, Phase, SavedMedia, SessionReport, compile, figures::FlowFigures,
-    ports::Pair, saved::SavedLeg,
+    Direction, Encoding, LegMedia, LegReport, Local, Manner, Phase, SavedMedia, SessionReport, compile,
+    figures::FlowFigures, ports::Pair, saved::SavedLeg,
 };
 use crate::{
     base::{
@@ -15,7 +15,7 @@ use crate::{
     },
     config::Latching,
     flow::{
-        FlowClass, FlowTable, Plan, PtOp, Publisher,
+        FlowClass, FlowTable, Plan, PtOp, PtRule, Publisher,
         event::Candidate,
         nexthop::NextHopId,
         plan::Admit,
@@ -83,6 +83,7 @@ impl Flow {
 pub struct Leg {
     pub pair: Pair,
     pub media: Option<LegMedia>,
+    manner: Manner,
     pub latch: Latch,
     /// Where this side sent from before it moved, and until when that is still admitted.
     departing: Option<(SocketAddr, Time)>,
@@ -101,6 +102,7 @@ impl Leg {
         Some(Leg {
             pair,
             media: None,
+            manner: Manner::default(),
             latch,
             departing: None,
             rtcp_seen: None,
@@ -125,7 +127,7 @@ impl Leg {
     /// Where this side's RTP is sent to: where it really comes from, else where the description says.
     fn rtp_destination(&self) -> Option<SocketAddr> {
         let told = self.media.as_ref()?.rtp?;
-        Some(self.latch.admitted().unwrap_or(told))
+        Some(self.latch.admitted().filter(|_| !self.manner.asymmetric).unwrap_or(told))
     }
 
     fn rtcp_destination(&self) -> Option<SocketAddr> {
@@ -162,6 +164,7 @@ impl Leg {
             latch: self.latch.saved(now),
             departing: self.departing.filter(|(_, until)| *until > now).map(|(source, until)| (source, until - now)),
             rtcp_seen: self.rtcp_seen,
+            manner: self.manner,
         }
     }
 
@@ -171,6 +174,7 @@ impl Leg {
         self.media = saved.media;
         self.departing = saved.departing.map(|(source, left)| (source, now + left.saturating_sub(age).min(DEPARTING)));
         self.rtcp_seen = saved.rtcp_seen;
+        self.manner = saved.manner;
         self.place_rtcp(publisher);
     }
 
@@ -291,6 +295,11 @@ impl MediaSession {
     }
 
     /// True if plans may have to change.
+    pub fn treat(&mut self, side: Side, manner: Manner) -> bool {
+        std::mem::replace(&mut self.legs[side.index()].manner, manner) != manner
+    }
+
+    /// True if plans may have to change.
     pub fn enter(&mut self, now: Time, phase: Phase) -> bool {
         let entered = phase != self.phase;
         self.phase = phase;
@@ -353,9 +362,13 @@ impl MediaSession {
             out_source,
             out_destination,
             next_hop: NextHopId::NONE,
-            tos,
+            tos: to.manner.tos.unwrap_or(tos),
             clock_hz: compile::clock_hz(from_media),
-            rules: if rtcp { Vec::new() } else { compile::rules(from_media, to_media) },
+            rules: if rtcp {
+                Vec::new()
+            } else {
+                forwarded(compile::rules(from_media, to_media), from_media, from.manner)
+            },
         })
     }
 
@@ -447,6 +460,13 @@ impl MediaSession {
             codec: leg.media.as_ref().and_then(|m| m.formats.first()).map(|f| f.encoding.name().to_owned()),
         }
     }
+}
+
+/// The rules less those for what is blocked: without a rule, a payload type is dropped.
+fn forwarded(mut rules: Vec<PtRule>, from: &LegMedia, manner: Manner) -> Vec<PtRule> {
+    let is_event = |pt| from.formats.iter().any(|f| f.pt == pt && f.encoding == Encoding::TelephoneEvent);
+    rules.retain(|rule| if is_event(rule.pt_in) { !manner.events_blocked } else { !manner.media_blocked });
+    rules
 }
 
 fn not_ready(plan: &Plan, table: &FlowTable) -> Option<&'static str> {

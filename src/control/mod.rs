@@ -21,7 +21,7 @@ mod tests;
 pub use format::{Encoding, Format};
 pub use saved::{MediaChanges, SavedMedia};
 pub use session::{
-    Direction, LegMedia, LegReport, Local, OpenError, OpenRequest, Phase, Session, SessionReport, StreamReport,
+    Direction, LegMedia, LegReport, Local, Manner, OpenError, OpenRequest, Phase, Session, SessionReport, StreamReport,
 };
 
 use crate::base::{
@@ -39,6 +39,10 @@ pub trait MediaControl {
 
     /// Early media (bounded by the ring time-out) or confirmed (the latching window starts to run out).
     fn phase(&mut self, now: Time, id: SessionId, phase: Phase);
+
+    /// How one side's media is treated beside what its description says; until this is called, as `Manner::default()` says.
+    /// The same again changes nothing.
+    fn treat(&mut self, now: Time, id: SessionId, side: Side, manner: Manner);
 
     /// Two sides of two sessions change places, with their ports, their remotes and their figures: whom the one side talked
     /// to, the other now talks to. Neither peer sees another address of ours.

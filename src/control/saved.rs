@@ -7,7 +7,7 @@ use std::{net::SocketAddr, time::Duration};
 
 use serde::{Deserialize, Serialize};
 
-use super::{LegMedia, Phase};
+use super::{LegMedia, Manner, Phase};
 use crate::{base::ids::SessionId, media::latching::SavedLatch};
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -32,6 +32,8 @@ pub struct SavedLeg {
     pub departing: Option<(SocketAddr, Duration)>,
     #[serde(default)]
     pub rtcp_seen: Option<SocketAddr>,
+    #[serde(default)]
+    pub manner: Manner,
 }
 
 /// What changed since it was last asked for.

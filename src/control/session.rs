@@ -86,6 +86,21 @@ impl LegMedia {
     }
 }
 
+/// What becomes of one side's media whatever its description says. It belongs to the side, and goes with it where two
+/// sides change places.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Manner {
+    /// What this side sends is not forwarded, telephone events aside.
+    pub media_blocked: bool,
+    /// Telephone events (RFC 4733) that this side sends are not forwarded.
+    pub events_blocked: bool,
+    /// This side sends from elsewhere than it receives: it is sent to where its description says, also when another source
+    /// is latched.
+    pub asymmetric: bool,
+    /// The TOS or traffic-class byte of what is sent to this side; None: as configured.
+    pub tos: Option<u8>,
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Phase {
     Early,

@@ -7,7 +7,7 @@ use std::sync::{
     atomic::{AtomicU64, Ordering},
 };
 
-use crossbeam::channel::{Receiver, Sender, TryRecvError};
+use crossbeam::channel::{Receiver, Sender};
 use mio::Waker;
 use serde::{Deserialize, Serialize};
 
@@ -18,7 +18,8 @@ use crate::base::Time;
 /// What the slow path, and who works for it, tells the pair thread.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Report {
-    /// Whether workers turn, links are up and the exception devices take frames; until the first one: no.
+    /// Whether workers turn, links are up and the exception devices take frames; until the first one: no. To be said when it
+    /// changes.
     Fit(Result<(), String>),
     /// As standby: whether every call of the active host is here.
     Synced(bool),
@@ -54,11 +55,6 @@ impl Link {
     /// The next order; to be asked in every round until there is none.
     pub fn order(&self) -> Option<Order> {
         self.orders.try_recv().ok()
-    }
-
-    /// The pair thread has ended, which it does not do by itself.
-    pub fn is_broken(&self) -> bool {
-        matches!(self.orders.try_recv(), Err(TryRecvError::Disconnected))
     }
 
     /// False: the pair thread is so far behind that its queue is full. To be said again.

@@ -3,6 +3,7 @@
 
 use std::{
     cell::RefCell,
+    net::SocketAddr,
     rc::Rc,
     sync::{
         Arc, Mutex,
@@ -21,14 +22,18 @@ use super::{
     floating::{FloatingAddresses, Place},
     kernel::NetlinkKernel,
     meters::{SlowMeters, WorkerMeters},
+    ng::NgSockets,
     pair::Pair,
     resolver::Resolver,
-    round::{Round, Sources, TOKEN_ADMIN, TOKEN_EXCEPTION, TOKEN_NETLINK, TOKEN_RESOLVER, TOKEN_SIGNALS, TOKEN_SIP},
+    round::{
+        Round, Sources, TOKEN_ADMIN, TOKEN_EXCEPTION, TOKEN_NETLINK, TOKEN_NG, TOKEN_RESOLVER, TOKEN_SIGNALS, TOKEN_SIP,
+    },
     sockets::{Sockets, trunk_peers},
     supervisor::Supervisor,
 };
 use crate::{
     base::{
+        Time,
         clock::Monotonic,
         ids::WorkerId,
         limits::{CANDIDATES_QUEUED, MAX_NEXT_HOPS},
@@ -57,6 +62,7 @@ use crate::{
         exception::Exception,
         netlink::{Addresses, Neighbours},
     },
+    ng::{Ng, Settings},
     observe::{CdrWriter, Health, HttpServer, Registry, admin::AdminServer, metrics::CallMetrics},
     sip::endpoint::{Endpoint, Seed},
     tls::Credentials,
@@ -89,6 +95,7 @@ pub fn run(mut config: Config) -> anyhow::Result<()> {
     let listeners: Vec<_> = endpoint.locals().iter().map(|l| (l.bind, l.transport)).collect();
     let mut sockets = Sockets::open(listeners, trunk_peers(&config), poll.registry(), TOKEN_SIP)?;
     sockets.arm(credentials);
+    let ng = open_ng(&config, now, &poll)?;
 
     let floating = floating(&config);
     slow_io.guard(floating.clone());
@@ -134,7 +141,7 @@ pub fn run(mut config: Config) -> anyhow::Result<()> {
     tracing::info!(node = config.node.name, workers = running.len(), "tandem answers");
 
     let sources =
-        Sources { poll, signals, admin, sockets, exceptions, slow_io, neighbours, kernel, resolver, supervisor };
+        Sources { poll, signals, admin, sockets, exceptions, slow_io, neighbours, kernel, resolver, supervisor, ng };
     let files = PortFiles { facts: ports, counters, devices };
     let mut round = Round::new(config, clock, sources, engine, endpoint, files, cdr, health, calls, slow_meters, pair);
     round.run();
@@ -231,6 +238,17 @@ fn open_resolver(config: &Config, poll: &Poll) -> anyhow::Result<Option<Resolver
     Ok(Some(Resolver::start(&config.sip.dns, waker)?))
 }
 
+/// Only where it is configured.
+fn open_ng(config: &Config, now: Time, poll: &Poll) -> anyhow::Result<Option<NgSockets>> {
+    let (Some(settings), Some(ng)) = (Settings::of(config), &config.ng) else { return Ok(None) };
+    let mut mark = [0; 8];
+    getrandom::fill(&mut mark).map_err(|e| anyhow::anyhow!("the kernel gives no random bytes: {e}"))?;
+    let machine = Ng::new(settings, u64::from_ne_bytes(mark), now, epoch_ms());
+    let sockets = NgSockets::open(machine, &ng.udp, &ng.tcp, poll.registry(), TOKEN_NG)?;
+    tracing::info!(udp = ?ng.udp, tcp = ?ng.tcp, "the ng protocol is spoken");
+    Ok(Some(sockets))
+}
+
 fn flow_table(config: &Config, launcher: &Launcher) -> anyhow::Result<Arc<FlowTable>> {
     let media: Vec<_> = config.addresses.iter().map(|a| a.local).collect();
     let range = config.media.ports;
@@ -290,6 +308,8 @@ fn launch(
     let destinations = config.trunks.iter().flat_map(|t| &t.destinations);
     let mut sip_ports: Vec<u16> = destinations.filter_map(|d| port_of(&d.uri)).collect();
     sip_ports.extend(config.sip.listen.iter().flat_map(|l| l.transports.iter().map(|t| l.port_of(*t))));
+    // Commands of proxies share the rate of SIP.
+    sip_ports.extend(config.ng.iter().flat_map(|ng| ng.udp.iter().chain(&ng.tcp)).map(SocketAddr::port));
     sip_ports.sort_unstable();
     sip_ports.dedup();
     let mut running = Vec::with_capacity(workers.len());

@@ -18,6 +18,7 @@ use crate::{
         counters::{LoopCounter, PortCounter, WorkerCounters},
     },
     io::dpdk::Meters,
+    ng::{Command, NgCounters},
     observe::{
         MetricSink, Source,
         cdr::CdrCounters,
@@ -56,7 +57,16 @@ pub struct Snapshot {
     pub dialogs: usize,
     pub cdr_queued: usize,
     pub cdr: Option<Arc<CdrCounters>>,
+    pub ng: Option<NgSnapshot>,
     pub worker_stalls: Vec<u64>,
+}
+
+/// Of the `ng` protocol.
+#[derive(Clone, Debug, Default)]
+pub struct NgSnapshot {
+    pub counters: NgCounters,
+    pub calls: usize,
+    pub connections: usize,
 }
 
 #[derive(Debug)]
@@ -157,6 +167,9 @@ impl Source for SlowMeters {
         ] {
             sink.gauge(&f::QUEUE_DEPTH, &[("queue", queue)], depth as f64);
         }
+        if let Some(ng) = &s.ng {
+            collect_ng(ng, sink);
+        }
         for (worker, count) in s.worker_stalls.iter().enumerate() {
             sink.count(&f::WORKER_STALLS, &[("worker", &worker.to_string())], *count);
         }
@@ -218,6 +231,31 @@ impl SlowMeters {
             sink.gauge(&f::SIP_BANS, &[("by", by)], count as f64);
         }
     }
+}
+
+fn collect_ng(ng: &NgSnapshot, sink: &mut MetricSink) {
+    let c = &ng.counters;
+    for (_, command) in Command::ALL {
+        let (done, failed) = c.commands.get(command).copied().unwrap_or_default();
+        for (result, count) in [("done", done), ("failed", failed)] {
+            sink.count(&f::NG_COMMANDS, &[("command", command), ("result", result)], count);
+        }
+    }
+    for (reason, count) in [
+        ("not_there", c.refused),
+        ("malformed", c.malformed),
+        ("not_allowed", c.strangers),
+        ("load", c.refused_load),
+        ("repeated", c.repeated),
+    ] {
+        sink.count(&f::NG_REFUSED, &[("reason", reason)], count);
+    }
+    sink.count(&f::NG_CALLS, &[], c.calls);
+    for (timeout, count) in [("offer", c.timed_out_offers), ("silent", c.timed_out_silent)] {
+        sink.count(&f::NG_CALLS_TIMED_OUT, &[("timeout", timeout)], count);
+    }
+    sink.gauge(&f::NG_CALLS_IN_PROGRESS, &[], ng.calls as f64);
+    sink.gauge(&f::NG_CONNECTIONS, &[], ng.connections as f64);
 }
 
 /// Calls, refusals and destinations of each trunk.

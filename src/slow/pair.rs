@@ -12,6 +12,7 @@ use bytes::Bytes;
 use super::{
     boot::{epoch_ms, seed},
     floating::FloatingAddresses,
+    ng::NgSockets,
     round::Round,
 };
 use crate::{
@@ -25,6 +26,7 @@ use crate::{
         replicate::{Peer, Role},
     },
     io::SlowIo,
+    ng::Ng,
     sip::{endpoint::Endpoint, flow::Flow},
 };
 
@@ -124,6 +126,11 @@ impl Pair {
     }
 }
 
+/// Calls of the `ng` protocol, where it is spoken.
+fn machine(sockets: &mut Option<NgSockets>) -> Option<&mut Ng> {
+    sockets.as_mut().map(|sockets| &mut sockets.machine)
+}
+
 impl Round {
     /// Once in a round, before anything else: orders, the replica's frames, what is held and may go.
     pub(super) fn pair_turn(&mut self, now: Time) {
@@ -133,7 +140,7 @@ impl Round {
             self.obey(now, &mut pair, order);
         }
         if pair.part == Part::Standby {
-            pair.mirror.round(now, &mut pair.replica, &mut self.engine);
+            pair.mirror.round(now, &mut pair.replica, &mut self.engine, machine(&mut self.sources.ng));
         }
         let slow_io = &mut self.sources.slow_io;
         pair.floating.fire(now, &mut |port, frame| {
@@ -190,7 +197,14 @@ impl Round {
             }
         };
         let mirror = std::mem::take(&mut pair.mirror);
-        self.endpoint = mirror.take_over(self.config.clone(), seed, now, epoch_ms(), &mut self.engine);
+        self.endpoint = mirror.take_over(
+            self.config.clone(),
+            seed,
+            now,
+            epoch_ms(),
+            &mut self.engine,
+            machine(&mut self.sources.ng),
+        );
         pair.part = Part::Active;
         pair.replica.be(Role::Active);
         self.health.clear(SUBJECT);
@@ -201,7 +215,7 @@ impl Round {
         pair.floating.release();
         pair.held.clear();
         pair.sent_before = None;
-        pair.mirror = Mirror::new(now, &mut self.engine);
+        pair.mirror = Mirror::new(now, &mut self.engine, machine(&mut self.sources.ng));
         if let Ok(seed) = seed() {
             self.endpoint = Endpoint::new(self.config.clone(), seed, now, epoch_ms());
         }
@@ -219,7 +233,8 @@ impl Round {
     /// What this round changed goes to the standby. The token of what must be acknowledged before an answer leaves.
     pub(super) fn commit(&mut self, now: Time) -> Option<Token> {
         let pair = self.pair.as_mut().filter(|pair| matches!(pair.part, Part::Active | Part::Preparing { .. }))?;
-        mirror::tell(now, &mut pair.replica, &mut self.endpoint, &mut self.engine);
+        let ng = machine(&mut self.sources.ng);
+        mirror::tell(now, &mut pair.replica, &mut self.endpoint, &mut self.engine, ng);
         pair.replica.last()
     }
 

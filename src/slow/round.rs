@@ -17,7 +17,8 @@ use super::{
     boot::epoch_ms,
     kernel::NetlinkKernel,
     lateness::Lateness,
-    meters::{SlowMeters, Snapshot},
+    meters::{NgSnapshot, SlowMeters, Snapshot},
+    ng::NgSockets,
     pair::Pair,
     resolver::Resolver,
     sockets::{Received, Sockets},
@@ -50,11 +51,13 @@ pub const TOKEN_NETLINK: usize = 1;
 pub const TOKEN_RESOLVER: usize = 2;
 pub const TOKEN_EXCEPTION: usize = 16;
 pub const TOKEN_ADMIN: usize = 64;
+pub const TOKEN_NG: usize = 512;
 /// From here on tokens belong to the SIP sockets.
 pub const TOKEN_SIP: usize = 1024;
 
 const _: () = assert!(TOKEN_EXCEPTION + crate::base::limits::MAX_PORTS <= TOKEN_ADMIN);
-const _: () = assert!(TOKEN_ADMIN + AdminServer::TOKENS <= TOKEN_SIP);
+const _: () = assert!(TOKEN_ADMIN + AdminServer::TOKENS <= TOKEN_NG);
+const _: () = assert!(TOKEN_NG + NgSockets::TOKENS <= TOKEN_SIP);
 
 /// The longest wait: the workers' rings are polled, and nobody wakes us for them.
 const WAIT: Duration = Duration::from_millis(1);
@@ -86,6 +89,8 @@ pub struct Sources {
     /// None: no destination is a name.
     pub resolver: Option<Resolver>,
     pub supervisor: Supervisor,
+    /// None: the protocol is not spoken.
+    pub ng: Option<NgSockets>,
 }
 
 /// Figures of the exception devices.
@@ -281,6 +286,15 @@ impl Round {
             TOKEN_RESOLVER => self.take_names(now),
             at if at < TOKEN_ADMIN => {}
             _ if self.sources.admin.owns(token) => self.answer_admin(now),
+            at if (TOKEN_NG..TOKEN_SIP).contains(&at) => {
+                let speaks = self.speaks();
+                let Self { sources, engine, again, .. } = self;
+                let Some(ng) = &mut sources.ng else { return };
+                ng.machine.stand_by(!speaks);
+                if ng.ready(now, token, engine) {
+                    again.insert(token);
+                }
+            }
             _ => {
                 if self.take_messages(now, token) {
                     self.again.insert(token);
@@ -384,7 +398,13 @@ impl Round {
         while let Some(event) = self.engine.poll_event() {
             match event {
                 ControlEvent::MediaTimeout(_) if !self.speaks() => {}
-                ControlEvent::MediaTimeout(session) => self.endpoint.media_timeout(now, session, &mut self.engine),
+                ControlEvent::MediaTimeout(session) => {
+                    let Self { sources, engine, endpoint, .. } = self;
+                    let ours = sources.ng.as_mut().is_some_and(|ng| ng.machine.media_timeout(now, session, engine));
+                    if !ours {
+                        endpoint.media_timeout(now, session, engine);
+                    }
+                }
                 ControlEvent::Latched { call_id, side, source, .. } => {
                     tracing::info!(call_id, %side, %source, "media is latched to where it comes from");
                 }
@@ -393,6 +413,7 @@ impl Round {
         if self.speaks() && self.endpoint.next_deadline().is_some_and(|at| at <= now) {
             self.endpoint.tick(now, &mut self.engine);
         }
+        self.run_ng(now);
         if now >= self.next_second {
             self.next_second = now + SECOND;
             self.each_second(now);
@@ -423,12 +444,36 @@ impl Round {
         }
     }
 
+    fn run_ng(&mut self, now: Time) {
+        let speaks = self.speaks();
+        let Self { sources, engine, calls, drain_until, end_at, .. } = self;
+        let Some(ng) = sources.ng.as_mut().map(|ng| &mut ng.machine) else { return };
+        if let Some(until) = *drain_until
+            && !ng.is_draining()
+        {
+            ng.drain(until);
+        }
+        if end_at.is_some() {
+            ng.drain(now);
+        }
+        if speaks && ng.next_deadline().is_some_and(|at| at <= now) {
+            ng.tick(now, engine);
+        }
+        ng.take_closed().iter().for_each(|report| calls.media(&report.legs));
+        while let Some(note) = ng.poll_note() {
+            tracing::info!("ng: {note}");
+        }
+    }
+
     fn each_second(&mut self, now: Time) {
         self.sources.slow_io.run_timers();
         self.engine.tidy();
         self.take_neighbours(now);
         self.answer_admin(now);
         self.endpoint.set_wall(now, epoch_ms());
+        if let Some(ng) = &mut self.sources.ng {
+            ng.machine.set_wall(now, epoch_ms());
+        }
         self.trunks = Arc::new(self.endpoint.trunks(now));
         let mut received = Vec::new();
         self.endpoint.tidy_bans(now);
@@ -526,6 +571,11 @@ impl Round {
             dialogs,
             cdr_queued: self.cdr.as_ref().map_or(0, CdrWriter::queued),
             cdr: self.cdr.as_ref().map(CdrWriter::counters),
+            ng: self.sources.ng.as_ref().map(|ng| NgSnapshot {
+                counters: ng.machine.counters.clone(),
+                calls: ng.machine.in_progress(),
+                connections: ng.connections(),
+            }),
             worker_stalls: self.watch.stalls.clone(),
         }
     }
@@ -542,7 +592,8 @@ impl Round {
                 self.begin_drain(now);
             }
         }
-        if self.drain_until.is_some() && self.endpoint.is_drained() {
+        let ng_drained = self.sources.ng.as_ref().is_none_or(|ng| ng.machine.is_drained());
+        if self.drain_until.is_some() && self.endpoint.is_drained() && ng_drained {
             let since = *self.drained_at.get_or_insert(now);
             let silent = self.endpoint.table_sizes().0 == 0 && now.since(since) >= LAST_FRAMES;
             return silent || now.since(since) >= LAST_WORDS;

@@ -9,7 +9,7 @@ use tandem::{
         ids::{SessionId, Side},
     },
     config::{Config, SipTransport},
-    control::{LegMedia, Local, MediaControl, OpenError, OpenRequest, Phase, Session, SessionReport},
+    control::{LegMedia, Local, Manner, MediaControl, OpenError, OpenRequest, Phase, Session, SessionReport},
     sip::{
         endpoint::{Endpoint, Output},
         flow::{ConnectionId, Flow, ListenerId},
@@ -97,6 +97,8 @@ impl MediaControl for Media {
     fn phase(&mut self, _now: Time, id: SessionId, _phase: Phase) {
         assert!(self.open.contains_key(&id.0));
     }
+
+    fn treat(&mut self, _: Time, _: SessionId, _: Side, _: Manner) {}
 
     fn exchange(&mut self, _now: Time, _one: (SessionId, Side), _other: (SessionId, Side)) {}
 

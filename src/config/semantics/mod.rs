@@ -8,6 +8,7 @@ mod ha;
 mod ha_ec2;
 mod machine;
 mod network;
+mod ng;
 mod protection;
 mod tls;
 mod trunks;
@@ -32,6 +33,7 @@ pub fn check(document: &Document<'_>, config: &Config, host: &Host, holes: &Hole
     dialplan::check(&mut checker);
     ha::check(&mut checker);
     ha_ec2::check(&mut checker);
+    ng::check(&mut checker);
     checker.problems
 }
 

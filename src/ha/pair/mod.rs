@@ -130,7 +130,13 @@ impl Pair {
             ticks_per_second,
             order,
             reports,
-            slow: SlowPath { beats: beats.clone(), seen: 0, at: now, fit: Err("tandem is starting".into()) },
+            slow: SlowPath {
+                beats: beats.clone(),
+                seen: 0,
+                at: now,
+                looked: now,
+                fit: Err("tandem is starting".into()),
+            },
             shared: shared.clone(),
             names: Names { node: node.to_owned(), peer: ha.peer.clone(), provider: name.to_owned() },
             peer_synced: false,
@@ -181,13 +187,17 @@ struct SlowPath {
     beats: Arc<AtomicU64>,
     seen: u64,
     at: Time,
+    looked: Time,
     fit: Result<(), String>,
 }
 
 impl SlowPath {
     fn look(&mut self, now: Time) -> Result<(), String> {
         let beats = self.beats.load(Ordering::Relaxed);
-        if beats != self.seen {
+        // Where the whole process slept, the slow path is not to blame.
+        let slept = now.since(self.looked) > SLOW_SILENCE / 4;
+        self.looked = now;
+        if beats != self.seen || slept {
             (self.seen, self.at) = (beats, now);
         }
         if now.since(self.at) > SLOW_SILENCE {
@@ -313,7 +323,14 @@ impl Runner {
                         path.send(at, &heartbeat, &self.key);
                     }
                 }
-                Output::Lease(until) => self.lease.extend(ticks.saturating_add(self.in_ticks(until.since(now)))),
+                Output::Lease { until, by } => {
+                    let left = self.clock.now();
+                    if left < by {
+                        self.lease.extend(ticks.saturating_add(self.in_ticks(until.since(now))));
+                    } else {
+                        self.machine.late(left);
+                    }
+                }
                 Output::EndLease => self.lease.end(),
                 Output::Persist(generation) => {
                     if !self.disk.write(generation.clone()) {

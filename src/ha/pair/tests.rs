@@ -182,7 +182,7 @@ fn a_slow_path_that_does_not_turn_hands_over_to_a_ready_peer() {
     a.link.report(Report::Synced(true));
     until(&mut [&mut a, &mut b], "ready", |hosts| hosts[1].link.status().peer.ready);
     // From now on nobody turns b.
-    until(&mut [&mut a], "handed over", |hosts| hosts[0].role() == Role::Active);
+    until(&mut [&mut a], "handed over", |hosts| !hosts[0].orders.is_empty());
     assert!(matches!(a.orders.last(), Some(Order::Activate { cause: Cause::Handover, .. })), "{:?}", a.orders);
     assert_eq!(b.role(), Role::Faulted);
     assert!(!b.transmits());

@@ -32,6 +32,7 @@ use crate::{
     base::{Time, clock::Monotonic, limits::REPLICA_INBOX_BYTES, pack::Packer},
     config::Ha,
     control::MediaChanges,
+    ng::NgChanges,
     sip::endpoint::Changes,
 };
 
@@ -196,8 +197,8 @@ impl Replica {
     }
 
     /// What a round of the active host changed, and how many entries are still queued. It goes out at once.
-    pub fn offer(&mut self, now: Time, sip: Changes, media: MediaChanges, left: usize) {
-        let batch = Batch::of(sip, media, &mut self.packer);
+    pub fn offer(&mut self, now: Time, sip: Changes, media: MediaChanges, ng: NgChanges, left: usize) {
+        let batch = Batch::of(sip, media, ng, &mut self.packer);
         match self.sender.offer(now, batch, left) {
             Ok(Some(frame)) => self.send(frame),
             Ok(None) => {}

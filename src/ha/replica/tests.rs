@@ -58,7 +58,7 @@ impl Pair {
     fn round(&mut self, changes: Changes, left: usize) {
         self.listen();
         if self.active.budget().is_some() {
-            self.active.offer(self.clock.now(), changes, MediaChanges::default(), left);
+            self.active.offer(self.clock.now(), changes, MediaChanges::default(), NgChanges::default(), left);
         }
         self.told.extend(self.standby.poll(self.clock.now()));
         self.standby.ack();
@@ -114,7 +114,7 @@ fn a_media_session_crosses_as_it_is() {
     let mut pair = Pair::new();
     pair.until("synced", |pair| pair.active.peer() == Peer::Synced);
     let media = MediaChanges { puts: Vec::new(), deletes: vec![SessionId(7)] };
-    pair.active.offer(pair.clock.now(), Changes::default(), media, 0);
+    pair.active.offer(pair.clock.now(), Changes::default(), media, NgChanges::default(), 0);
     pair.until("told", |pair| pair.batches().any(|batch| batch.deletes == [Key::Media(SessionId(7))]));
 }
 
@@ -237,7 +237,13 @@ fn a_reader_that_is_slow_is_given_up_and_costs_the_active_host_no_time() {
         let start = Instant::now();
         pair.listen();
         if pair.active.budget().is_some() {
-            pair.active.offer(pair.clock.now(), change(offered, 1 << 20), MediaChanges::default(), 0);
+            pair.active.offer(
+                pair.clock.now(),
+                change(offered, 1 << 20),
+                MediaChanges::default(),
+                NgChanges::default(),
+                0,
+            );
         }
         longest = longest.max(start.elapsed());
         offered += 1;

@@ -30,6 +30,7 @@ use crate::{
         pack::{Packer, unpack},
     },
     control::{MediaChanges, SavedMedia},
+    ng::{NgChanges, SavedCall},
     sip::endpoint::{self, Changes},
 };
 
@@ -38,6 +39,8 @@ use crate::{
 pub enum Key {
     Sip(endpoint::Key),
     Media(SessionId),
+    /// A call of the `ng` protocol, by its Call-ID.
+    Ng(String),
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -54,23 +57,29 @@ pub struct Batch {
 }
 
 impl Batch {
-    pub fn of(sip: Changes, media: MediaChanges, packer: &mut Packer) -> Batch {
+    pub fn of(sip: Changes, media: MediaChanges, ng: NgChanges, packer: &mut Packer) -> Batch {
         let mut puts: Vec<(Key, Bytes)> = sip.puts.into_iter().map(|(key, value)| (Key::Sip(key), value)).collect();
         puts.extend(media.puts.iter().map(|(id, saved)| (Key::Media(*id), packer.pack(saved))));
+        puts.extend(ng.puts.into_iter().map(|(id, saved)| (Key::Ng(id), packer.pack(&saved))));
         let mut deletes: Vec<Key> = sip.deletes.into_iter().map(Key::Sip).collect();
         deletes.extend(media.deletes.into_iter().map(Key::Media));
+        deletes.extend(ng.deletes.into_iter().map(Key::Ng));
         Batch { seq: 0, at: sip.at, puts, deletes, complete: false }
     }
 
     /// For those who go on with it.
     pub fn apart(self) -> Parts {
         let mut sip = Changes { at: self.at, ..Changes::default() };
-        let (mut media, mut unread) = (Vec::new(), 0);
+        let (mut media, mut ng, mut unread) = (Vec::new(), Vec::new(), 0);
         for (key, value) in self.puts {
             match key {
                 Key::Sip(key) => sip.puts.push((key, value)),
                 Key::Media(id) => match unpack(&value) {
                     Some(saved) => media.push((id, Some(saved))),
+                    None => unread += 1,
+                },
+                Key::Ng(id) => match unpack(&value) {
+                    Some(saved) => ng.push((id, Some(saved))),
                     None => unread += 1,
                 },
             }
@@ -79,9 +88,10 @@ impl Batch {
             match key {
                 Key::Sip(key) => sip.deletes.push(key),
                 Key::Media(id) => media.push((id, None)),
+                Key::Ng(id) => ng.push((id, None)),
             }
         }
-        Parts { sip, media, complete: self.complete, unread }
+        Parts { sip, media, ng, complete: self.complete, unread }
     }
 
     pub fn is_empty(&self) -> bool {
@@ -97,13 +107,15 @@ impl Batch {
 }
 
 /// A batch, by who takes it.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default)]
 pub struct Parts {
     pub sip: Changes,
     /// None: it is closed.
     pub media: Vec<(SessionId, Option<SavedMedia>)>,
+    /// None: it has ended.
+    pub ng: Vec<(String, Option<SavedCall>)>,
     pub complete: bool,
-    /// Sessions that could not be read.
+    /// Sessions and calls that could not be read.
     pub unread: u64,
 }
 

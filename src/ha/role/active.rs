@@ -1,7 +1,10 @@
 //! Active and draining: what ends it, what a host does that woke to find its lease run out, and the planned switchover.
 
+use std::time::Duration;
+
 use super::{
-    Ask, CONFIRM_EVERY, CONFIRM_IDLE, CONFIRM_PATIENCE, HANDOVER_PATIENCE, Order, Output, Reason, UNANSWERED,
+    Ask, CONFIRM_EVERY, CONFIRM_IDLE, CONFIRM_PATIENCE, CONFIRM_SOON, HANDOVER_PATIENCE, Order, Output, Reason,
+    UNANSWERED,
     claim::{all_here, elsewhere},
     machine::{Grant, Machine, State},
 };
@@ -13,6 +16,9 @@ use crate::{
         provider::{Places, ProviderError},
     },
 };
+
+/// The next look at the addresses is due `CONFIRM_SOON` after one that says that they are gone.
+const SOONER: Duration = CONFIRM_EVERY.saturating_sub(CONFIRM_SOON);
 
 #[derive(Clone, Debug)]
 pub(super) struct Active {
@@ -26,11 +32,24 @@ pub(super) struct Active {
     looked_at: Time,
     /// When the provider last took a claim.
     pub claimed_at: Time,
+    /// They were seen here since.
+    pub seen_here: bool,
+    /// Answers in a row that say otherwise.
+    gone: u32,
 }
 
 impl Active {
-    pub fn new(generation: Generation, now: Time) -> Self {
-        Active { generation, revalidating: None, looked: false, doubt: false, looked_at: now, claimed_at: now }
+    pub fn new(generation: Generation, seen_here: bool, now: Time) -> Self {
+        Active {
+            generation,
+            revalidating: None,
+            looked: false,
+            doubt: false,
+            looked_at: now,
+            claimed_at: now,
+            seen_here,
+            gone: 0,
+        }
     }
 }
 
@@ -85,7 +104,8 @@ impl Machine {
         }
         let State::Active(active) = &self.state else { return };
         if let Some(since) = active.revalidating {
-            return self.revalidate(now, since);
+            let generation = active.generation.clone();
+            return self.revalidate(now, since, &generation);
         }
         self.look_for_addresses(now);
         let Some(flags) = self.bound(now).filter(|peer| peer.advert.role == Role::Standby).map(|p| p.advert.flags)
@@ -112,13 +132,16 @@ impl Machine {
         self.term > active.generation || waits
     }
 
-    fn revalidate(&mut self, now: Time, since: Time) {
+    fn revalidate(&mut self, now: Time, since: Time, generation: &Generation) {
         let peer = self.peer.clone().filter(|peer| peer.heard_at >= since && !self.silent(now));
         let goes_on = match peer {
             // Had it claimed before it answered, the answer would say so; and now it hears us.
             Some(peer) if peer.advert.role.is_passive() => peer.answered >= since || now.since(since) >= UNANSWERED,
-            // It claims for our silence and gives up as it hears us; or it is the lower one, and stops.
-            Some(peer) => peer.advert.role.is_active() && peer.answered >= since,
+            // A higher one claims for our silence and gives up as it hears us, or wants us to stop; a lower one stops.
+            Some(peer) => {
+                let lower = (peer.advert.claim, &self.settings.peer) < (generation.number, &generation.node);
+                lower && peer.answered >= since
+            }
             None => self.silent(now) && self.looked_for_addresses(now),
         };
         if let State::Active(active) = &mut self.state
@@ -161,9 +184,15 @@ impl Machine {
             Ok(places) if all_here(&places) => {
                 active.looked = true;
                 active.doubt &= silent;
+                (active.seen_here, active.gone) = (true, 0);
             }
-            // The API tells late of what it did.
-            Ok(_) if now.since(active.claimed_at) < CONFIRM_PATIENCE => {}
+            // The API tells late of what it did, and not the same to everybody: lately claimed, they are believed gone if it
+            // says so twice after it has said that they were here.
+            Ok(_) if now.since(active.claimed_at) < CONFIRM_PATIENCE && (!active.seen_here || active.gone == 0) => {
+                active.gone += 1;
+                active.doubt = true;
+                active.looked_at = Time::from_micros(now.as_micros().saturating_sub(SOONER.as_micros() as u64));
+            }
             Ok(places) if elsewhere(&places).is_some() && !peer_passive => self.stop(now, Reason::AddressesGone),
             Ok(_) => {
                 let ask = Ask::Claim(active.generation.clone());

@@ -26,6 +26,8 @@ enum Addresses {
     /// The provider took the claim then, and is to confirm it.
     Taken(Time),
     Here,
+    /// The provider took the claim and could not be asked what came of it.
+    Presumed,
 }
 
 #[derive(Debug)]
@@ -69,6 +71,12 @@ impl Machine {
     }
 
     pub(super) fn step_claim(&mut self, now: Time) {
+        let State::Claiming(claim) = &self.state else { return };
+        if self.term > claim.generation {
+            // A host that started has chosen without having heard of it. What its request may have moved, the active host
+            // takes back.
+            return self.abandon(now, "the peer is or was active under a higher generation");
+        }
         self.ask_for_addresses(now);
         let allowed = self.allowed(now);
         let State::Claiming(claim) = &mut self.state else { return };
@@ -78,7 +86,7 @@ impl Machine {
         }
         if allowed {
             claim.wants = false;
-            if claim.persisted && claim.addresses == Addresses::Here {
+            if claim.persisted && matches!(claim.addresses, Addresses::Here | Addresses::Presumed) {
                 self.activate(now);
             }
             return;
@@ -120,15 +128,13 @@ impl Machine {
     fn activate(&mut self, now: Time) {
         let State::Claiming(claim) = &self.state else { return };
         let (generation, cause) = (claim.generation.clone(), claim.cause);
+        let seen_here = claim.addresses == Addresses::Here;
         let order = Order::Activate {
             generation: generation.clone(),
             cause,
             last_heard: claim.last_heard,
             detected_at: claim.decided_at,
         };
-        self.lease_until = now + self.settings.lease();
-        self.outputs.push_back(Output::Lease(self.lease_until));
-        self.outputs.push_back(Output::Order(order));
         self.note(format!("active: generation {generation}"));
         self.counters.takeovers[cause as usize] += 1;
         self.term = generation.clone();
@@ -136,8 +142,10 @@ impl Machine {
         self.synced = false;
         self.grant = Grant::None;
         self.wants_until = Time::ZERO;
-        self.next_send = now;
-        self.enter(now, State::Active(Active::new(generation, now)));
+        self.enter(now, State::Active(Active::new(generation, seen_here, now)));
+        // The heartbeat with the lease, and then the order: media flows before anything else happens.
+        self.send(now);
+        self.outputs.push_back(Output::Order(order));
     }
 
     fn ask_for_addresses(&mut self, now: Time) {
@@ -189,7 +197,7 @@ impl Machine {
                     self.abandon(now, "the peer may be able to");
                 }
             }
-            (State::Active(active), None) => active.claimed_at = now,
+            (State::Active(active), None) => (active.claimed_at, active.seen_here) = (now, false),
             _ => {}
         }
     }
@@ -202,7 +210,7 @@ impl Machine {
         match result {
             Ok(places) if all_here(&places) => claim.addresses = Addresses::Here,
             // It took the claim and does not say more: who waits on serves nobody.
-            Err(_) if late => claim.addresses = Addresses::Here,
+            Err(_) if late => claim.addresses = Addresses::Presumed,
             Ok(places) if late && elsewhere(&places).is_some() => {
                 let holder = elsewhere(&places).unwrap_or_default().to_owned();
                 self.gone_until = now + GONE * self.flapping(now);

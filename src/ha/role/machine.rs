@@ -154,6 +154,12 @@ impl Machine {
         self.act(now);
     }
 
+    /// A heartbeat that was to extend the lease left too late: the thread was put to sleep before it.
+    pub fn late(&mut self, now: Time) {
+        self.overslept(now);
+        self.act(now);
+    }
+
     /// When `tick` is due.
     pub fn next(&self) -> Time {
         let silent_at = self.quiet_since() + self.settings.detection();
@@ -319,16 +325,24 @@ impl Machine {
         if now < self.next_send {
             return;
         }
+        self.send(now);
+    }
+
+    pub(super) fn send(&mut self, now: Time) {
+        let by = self.sent_at + self.settings.lease();
         self.next_send = now + self.settings.heartbeat;
         self.sent_at = now;
         self.answer_now = false;
-        if self.may_extend() {
+        let extends = self.may_extend();
+        if extends {
             self.lease_until = now + self.settings.lease();
-            self.outputs.push_back(Output::Lease(self.lease_until));
         }
         let advert = self.advert(now);
         self.last_advert = Some(advert);
         self.outputs.push_back(Output::Send(advert));
+        if extends {
+            self.outputs.push_back(Output::Lease { until: self.lease_until, by });
+        }
     }
 
     pub(super) fn advert(&self, now: Time) -> Advert {

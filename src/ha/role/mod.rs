@@ -2,8 +2,9 @@
 //! and what its operator wants, and says what to send, whether the workers may transmit and what the slow path is to do.
 //!
 //! What always holds, whatever is lost, late or asleep:
-//! - A host transmits only while its lease holds, and the lease is counted from a moment before the heartbeat left that its
-//!   peer counts its silence from. `detection` is longer than `lease`: who is silent because it sleeps has stopped first.
+//! - A host transmits only while its lease holds. A heartbeat extends it, to a lease after a moment before it left, and only
+//!   if it left before a lease had passed since the one before. `detection` is longer than `lease`: who is silent because it
+//!   sleeps, before, after or between the two, has stopped before its peer takes over.
 //! - A host that finds its lease run out transmits nothing before it knows that nobody has taken over.
 //! - It becomes active for one of three reasons, which must hold at that moment: its peer has been silent for a whole
 //!   detection time in which this host was awake; its peer lets it (`grant`); or both are passive, have heard each other
@@ -208,8 +209,12 @@ pub enum Answer {
 pub enum Output {
     /// A heartbeat on every path, at once.
     Send(Advert),
-    /// Workers may transmit until then.
-    Lease(Time),
+    /// Workers may transmit until then, if the heartbeat before it has left before `by`: else `late` is to be said instead. A
+    /// peer that did not get it in time counts its silence from the one before.
+    Lease {
+        until: Time,
+        by: Time,
+    },
     EndLease,
     /// Onto the disk; answered by `persisted`.
     Persist(Generation),

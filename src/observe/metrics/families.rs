@@ -55,6 +55,12 @@ families! {
     TRUNK_REGISTERED = Gauge "tandem_trunk_registered" ["trunk"] "1 if tandem is registered with the trunk, 0 if it should be.";
     TRUNK_REGISTRATION_EXPIRES = Gauge "tandem_trunk_registration_expires_seconds" ["trunk"] "Until the registration runs out, unless it is renewed.";
     TRUNK_REGISTER = Counter "tandem_trunk_register_total" ["trunk", "result"] "REGISTER requests, by what they came to.";
+    NG_COMMANDS = Counter "tandem_ng_commands_total" ["command", "result"] "Commands of the ng protocol, carried out or failed.";
+    NG_REFUSED = Counter "tandem_ng_refused_total" ["reason"] "Commands of the ng protocol that were not carried out: not there, not readable, from elsewhere, for load, or answered from memory.";
+    NG_CALLS = Counter "tandem_ng_calls_total" [] "Calls begun by the ng protocol.";
+    NG_CALLS_IN_PROGRESS = Gauge "tandem_ng_calls_in_progress" [] "Calls of the ng protocol in progress.";
+    NG_CALLS_TIMED_OUT = Counter "tandem_ng_calls_timed_out_total" ["timeout"] "Calls of the ng protocol that ended because nobody answered, or nobody spoke.";
+    NG_CONNECTIONS = Gauge "tandem_ng_connections" [] "Connections of the ng protocol over TCP.";
     CDR_RECORDS = Counter "tandem_cdr_records_total" ["result"] "Call-detail records written, dropped (queue full) or failed (file).";
 
     // Packets, counted by the workers.

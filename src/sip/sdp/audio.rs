@@ -69,7 +69,7 @@ fn is_rtp_audio(media: &Media) -> bool {
 }
 
 /// RFC 8866 §5.7: the section's connection address, else the session's. None: there is none, or it is multicast.
-fn address(session: &Session, media: &Media) -> Result<Option<IpAddr>, SdpError> {
+pub(crate) fn address(session: &Session, media: &Media) -> Result<Option<IpAddr>, SdpError> {
     let Some(connection) = media.connections.first().or(session.connection.as_ref()) else { return Ok(None) };
     match connection.try_address() {
         Ok(found) => Ok(Some(found.ip).filter(|ip| !ip.is_multicast() && is_internet(connection))),
@@ -86,7 +86,7 @@ fn is_internet(connection: &Connection) -> bool {
 }
 
 /// RFC 3605 §2.1: `port` or `port nettype addrtype address`; without it RTP's port and one. None: no such port.
-fn rtcp_address(media: &Media, rtp: SocketAddr) -> Option<SocketAddr> {
+pub(crate) fn rtcp_address(media: &Media, rtp: SocketAddr) -> Option<SocketAddr> {
     let Some(value) = media.get_first_attribute_value("rtcp").flatten() else {
         return rtp.port().checked_add(1).map(|port| SocketAddr::new(rtp.ip(), port));
     };
@@ -96,7 +96,7 @@ fn rtcp_address(media: &Media, rtp: SocketAddr) -> Option<SocketAddr> {
     Some(SocketAddr::new(ip, port))
 }
 
-fn formats(media: &Media) -> Vec<Spec> {
+pub(crate) fn formats(media: &Media) -> Vec<Spec> {
     let mut maps: [Option<&str>; 128] = [None; 128];
     let mut parameters: [Option<&str>; 128] = [None; 128];
     for attribute in &media.attributes {
@@ -126,7 +126,7 @@ fn formats(media: &Media) -> Vec<Spec> {
     specs
 }
 
-pub(super) fn direction(attributes: &[Attribute]) -> Option<Direction> {
+pub(crate) fn direction(attributes: &[Attribute]) -> Option<Direction> {
     attributes.iter().find_map(|a| direction_named(&a.attribute))
 }
 
@@ -149,7 +149,7 @@ pub(super) const fn direction_name(direction: Direction) -> &'static str {
     }
 }
 
-const fn sends(direction: Direction) -> bool {
+pub(crate) const fn sends(direction: Direction) -> bool {
     matches!(direction, Direction::SendRecv | Direction::SendOnly)
 }
 
@@ -157,7 +157,7 @@ const fn receives(direction: Direction) -> bool {
     matches!(direction, Direction::SendRecv | Direction::RecvOnly)
 }
 
-const fn from_flags(send: bool, receive: bool) -> Direction {
+pub(crate) const fn from_flags(send: bool, receive: bool) -> Direction {
     match (send, receive) {
         (true, true) => Direction::SendRecv,
         (true, false) => Direction::SendOnly,
@@ -167,6 +167,6 @@ const fn from_flags(send: bool, receive: bool) -> Direction {
 }
 
 /// RFC 3264 §6.1: an answer sends only what the offer receives, and receives only what it sends.
-pub(super) const fn permitted(offer: Direction, answer: Direction) -> Direction {
+pub(crate) const fn permitted(offer: Direction, answer: Direction) -> Direction {
     from_flags(sends(answer) && receives(offer), receives(answer) && sends(offer))
 }

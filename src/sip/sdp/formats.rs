@@ -47,7 +47,7 @@ pub struct Offered {
 }
 
 /// At most as many as a plan holds, the essential ones first to stay, in their order.
-fn limit<T>(list: &mut Vec<T>, spec: impl Fn(&T) -> &Spec) {
+pub fn limit<T>(list: &mut Vec<T>, spec: impl Fn(&T) -> &Spec) {
     while list.len() > MAX_PT_RULES {
         let last = list.iter().rposition(|item| !spec(item).is_essential()).unwrap_or(list.len() - 1);
         list.remove(last);
@@ -89,7 +89,7 @@ fn offered_g711(codec: Codec, theirs: &[Spec]) -> Offered {
 
 /// RFC 3264 §8.3.2: within a session a number keeps its codec. What a side knows keeps the number it knows; the rest
 /// keeps the offerer's numbers, unless they mean something else to that side.
-fn number(list: &mut Vec<Offered>, known: &[Format]) {
+pub fn number(list: &mut Vec<Offered>, known: &[Format]) {
     let mut taken: Vec<u8> = Vec::new();
     // The offerer's own formats choose first: those that tandem adds take what is left.
     let (own, added): (Vec<usize>, Vec<usize>) =

@@ -5,8 +5,8 @@
 
 mod anchor;
 mod attributes;
-mod audio;
-mod formats;
+pub(crate) mod audio;
+pub(crate) mod formats;
 mod join;
 #[cfg(test)]
 mod tests;
@@ -56,7 +56,7 @@ impl SdpError {
 /// A session description as it was written: lines in the order of RFC 8866, unknown attributes kept.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(into = "String", try_from = "String")]
-pub struct Sdp(Session);
+pub struct Sdp(pub(crate) Session);
 
 impl Sdp {
     pub fn parse(body: &[u8]) -> Result<Sdp, SdpError> {

@@ -83,6 +83,7 @@ pub struct Setup {
     pub descriptors: u16,
     /// Lowest and highest media port. A freed one rests 10 s: short calls in quantity need many.
     pub media_ports: (u16, u16),
+    pub max_sessions: u32,
     /// Further keys of `[sip]`, and of the caller's and the callee's IPv4 trunk, each on a line.
     pub sip_keys: &'static str,
     pub trunk_keys: [String; 2],
@@ -111,6 +112,7 @@ impl Setup {
             poll: "adaptive",
             descriptors: 1024,
             media_ports: (20_000, 27_999),
+            max_sessions: 2_000,
             sip_keys: "",
             trunk_keys: Default::default(),
             pair_keys: "provider = \"garp\"",
@@ -160,8 +162,14 @@ impl Setup {
         let _ = write!(
             toml,
             "\n[media]\nports = {{ low = {}, high = {} }}\ntimeout_s = {}\nlatching = {{ window_ms = {} }}\n\
-             max_sessions = 2000\n\n[sip]\nmax_calls = 2000\nring_s = {}\n{}\n",
-            self.media_ports.0, self.media_ports.1, self.media_timeout_s, self.window_ms, self.ring_s, self.sip_keys
+             max_sessions = {}\n\n[sip]\nmax_calls = 2000\nring_s = {}\n{}\n",
+            self.media_ports.0,
+            self.media_ports.1,
+            self.media_timeout_s,
+            self.window_ms,
+            self.max_sessions,
+            self.ring_s,
+            self.sip_keys
         );
         for name in self.families().iter().flat_map(|family| [format!("a{family}"), format!("b{family}")]) {
             let _ = write!(toml, "\n[[sip.listen]]\naddress = \"{name}\"\n");

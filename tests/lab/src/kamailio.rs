@@ -2,7 +2,11 @@
 //!
 //! It runs in a process namespace of its own, so that its children end with it, however it ends.
 
-use std::{net::IpAddr, path::Path, time::Duration};
+use std::{
+    net::{IpAddr, SocketAddr},
+    path::Path,
+    time::Duration,
+};
 
 use anyhow::{Result, bail};
 
@@ -25,6 +29,17 @@ impl Kamailio {
         defined: &[&str],
     ) -> Result<Self> {
         namespace.address("eth0", address, 24)?;
+        Kamailio::start_at(namespace, room, name, (SocketAddr::new(address, 5060), text), defined)
+    }
+
+    /// The same with an address that the namespace has, and a port of its own.
+    pub fn start_at(
+        namespace: &Namespace,
+        room: &Path,
+        name: &str,
+        (listens, text): (SocketAddr, &str),
+        defined: &[&str],
+    ) -> Result<Self> {
         let config = room.join(format!("{name}.cfg"));
         std::fs::write(&config, text)?;
         let mut command = command_in(Some(&namespace.name), "unshare");
@@ -34,7 +49,7 @@ impl Kamailio {
             command.args(["-A", define]);
         }
         let mut running = Running::start(name, command, room.join(format!("{name}.log")))?;
-        let filter = format!("src {address}:5060");
+        let filter = format!("src {listens}");
         for _ in 0..250 {
             if running.ended()?.is_some() {
                 bail!("{name} ended at its start: {}", running.tail());

@@ -14,6 +14,7 @@ pub mod kamailio;
 pub mod lab;
 pub mod law;
 pub mod net;
+pub mod ng;
 pub mod pair;
 pub mod process;
 pub mod runner;

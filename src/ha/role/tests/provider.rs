@@ -69,7 +69,7 @@ fn a_claim_whose_addresses_went_elsewhere_yields() {
     // The API tells late of what it did: once is not enough.
     rig.answer(A, elsewhere());
     assert_eq!(rig.role(A), Role::Claiming);
-    rig.run(2_000);
+    rig.run(5_000);
     rig.answer(A, elsewhere());
     assert_eq!(rig.role(A), Role::Standby);
     rig.run(50_000);
@@ -103,7 +103,7 @@ fn an_active_that_lost_its_peer_looks_every_second_and_stops_when_the_addresses_
     rig.run(1_100);
     assert_eq!(rig.hosts[B].asks.len(), 2);
     rig.answer(B, elsewhere());
-    assert_eq!(rig.stops(B, Reason::AddressesGone), 1);
+    assert_eq!(rig.stops(B, Reason::AddressesGone), 1, "the claim was seven seconds ago");
     assert!(!rig.transmits(B));
     rig.run(30_000);
     assert!(!rig.transmits(B), "it does not grab back");
@@ -128,7 +128,7 @@ fn a_sleeper_that_hears_nobody_asks_the_witness_first() {
     rig.run(200);
     rig.answer(B, here());
     rig.hosts[B].asleep = true;
-    rig.run(2_000);
+    rig.run(6_000);
     rig.hosts[B].asleep = false;
     rig.run(500);
     assert!(!rig.transmits(B));
@@ -187,9 +187,7 @@ fn a_claim_that_may_have_moved_nothing_is_given_up_when_the_peer_is_heard() {
     rig.answer(A, Answer::Claimed(Err(lost())));
     assert_eq!(rig.roles(), [Role::Standby, Role::Active]);
     // What became of it is for the active host to find out, which takes the addresses back.
-    rig.run(1_000);
-    rig.answer(B, elsewhere());
-    rig.run(2_000);
+    rig.run(6_000);
     rig.answer(B, elsewhere());
     assert!(rig.hosts[B].asks.iter().any(|ask| matches!(ask, Ask::Claim(_))), "{:?}", rig.hosts[B].asks);
     assert!(rig.transmits(B));
@@ -205,4 +203,40 @@ fn a_host_whose_claim_fails_is_not_let_again_at_once() {
     rig.until(B, Role::Claiming, 100);
     assert_eq!(rig.role(A), Role::Standby);
     assert!(matches!(rig.hosts[B].asks.last(), Some(Ask::Claim(_))), "{:?}", rig.hosts[B].asks);
+}
+
+#[test]
+fn what_the_api_says_of_a_late_claim_is_believed_the_second_time() {
+    let mut rig = settled();
+    rig.kill(B);
+    rig.until(A, Role::Claiming, 100);
+    rig.answer(A, Answer::Claimed(Ok(())));
+    rig.answer(A, here());
+    rig.run(1_000);
+    // Once: an answer of a server that does not know of the claim yet.
+    rig.answer(A, elsewhere());
+    assert!(rig.transmits(A));
+    rig.hosts[A].asks.clear();
+    rig.run(120);
+    assert_eq!(rig.hosts[A].asks, [Ask::Confirm]);
+    rig.answer(A, elsewhere());
+    assert_eq!(rig.stops(A, Reason::AddressesGone), 1);
+}
+
+/// Found by the simulation: neither went on, each waiting for the other.
+#[test]
+fn a_claim_of_a_host_that_had_not_heard_of_a_higher_generation_is_given_up() {
+    let mut rig = settled();
+    // A starts anew, its disk lost, and hears nobody; B's generation is as high as the one that A chooses, and B outranks it.
+    rig.kill(A);
+    (rig.hosts[A].heard, rig.hosts[B].heard) = (false, false);
+    rig.hosts[A].written = 0;
+    rig.start(A);
+    rig.until(A, Role::Claiming, 1_100);
+    assert!(rig.generation(A) < rig.generation(B));
+    rig.answer(A, Answer::Claimed(Ok(())));
+    (rig.hosts[A].heard, rig.hosts[B].heard) = (true, true);
+    rig.run(100);
+    assert_eq!(rig.roles(), [Role::Standby, Role::Active]);
+    assert!(rig.transmits(B));
 }

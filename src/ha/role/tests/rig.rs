@@ -190,7 +190,10 @@ impl Rig {
                         self.carry_out(1 - at);
                     }
                 }
-                Output::Lease(until) => host.lease = until,
+                Output::Lease { until, by } => {
+                    assert!(now < by, "every tick is in time here");
+                    host.lease = until;
+                }
                 Output::EndLease => host.lease = Time::ZERO,
                 Output::Persist(generation) => {
                     let result = if host.disk { Ok(()) } else { Err("no space".to_owned()) };

@@ -97,3 +97,17 @@ fn a_claim_that_slept_is_looked_at_anew() {
     assert_eq!(rig.roles(), [Role::Standby, Role::Active]);
     assert_eq!(rig.hosts[A].machine.counters().abandoned, 1);
 }
+
+/// The thread is put to sleep between what it decided and the heartbeat: its peer counts from the one before.
+#[test]
+fn a_heartbeat_that_left_late_extends_nothing() {
+    let mut rig = Rig::settled();
+    rig.run(40);
+    // The last one left at most 20 ms ago; this one is held up for 75 ms.
+    let before = rig.hosts[B].lease;
+    rig.tell(B, |machine, now| machine.late(now));
+    assert!(!rig.transmits(B));
+    assert!(rig.hosts[B].lease < before);
+    rig.run(3);
+    assert!(rig.transmits(B), "the peer has answered that it has not taken over");
+}

@@ -13,7 +13,8 @@ use crate::{
     },
     config::{Config, SipTransport},
     control::{
-        LegMedia, LegReport, Local as MediaLocal, MediaControl, OpenError, OpenRequest, Phase, Session, SessionReport,
+        LegMedia, LegReport, Local as MediaLocal, Manner, MediaControl, OpenError, OpenRequest, Phase, Session,
+        SessionReport,
     },
     sip::{
         endpoint::{CallRecord, Endpoint, Output},
@@ -150,6 +151,8 @@ impl MediaControl for FakeMedia {
         assert!(self.open.contains_key(&id.0), "phase of a session that is not open");
         self.phases.push((id.0, phase));
     }
+
+    fn treat(&mut self, _: Time, _: SessionId, _: Side, _: Manner) {}
 
     fn exchange(&mut self, _now: Time, one: (SessionId, Side), other: (SessionId, Side)) {
         let at = |media: &FakeMedia, (id, side): (SessionId, Side)| media.open[&id.0][side.index()].clone();

@@ -12,6 +12,7 @@ mod intruder;
 mod kamailio;
 mod nat;
 mod network;
+mod ng;
 mod offers;
 pub mod pair;
 mod ramp;
@@ -47,6 +48,7 @@ pub fn all() -> Vec<Scenario> {
     all.extend(intruder::scenarios());
     all.extend(workers::scenarios());
     all.extend(kamailio::scenarios());
+    all.extend(ng::scenarios());
     all.extend(softphones::scenarios());
     all.extend(storm::scenarios());
     all.extend(ramp::scenarios());

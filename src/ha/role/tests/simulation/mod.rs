@@ -15,7 +15,7 @@ use std::{
 
 use world::{Plan, World};
 
-const RUNS: u64 = 10_000;
+const RUNS: u64 = 20_000;
 
 /// What each run was, added up, so that a run that tests nothing is noticed.
 fn run(seed: u64, trace: bool) -> Result<world::Tally, String> {

@@ -19,7 +19,10 @@ use crate::{
         generation::Generation,
         heartbeat::{Channel, Heartbeat, Role},
         provider::{Floating, Place, ProviderError},
-        role::{Answer, Ask, Cause, Machine, Order, Output, ProviderKind, Reason, START_PATIENCE, Settings, Wish},
+        role::{
+            Answer, Ask, CONFIRM_PATIENCE, Cause, Machine, Order, Output, ProviderKind, Reason, START_PATIENCE,
+            Settings, Wish,
+        },
     },
 };
 
@@ -54,9 +57,10 @@ impl Plan {
         let mut random = ChaCha8Rng::seed_from_u64(seed);
         let sound_path = chance(&mut random, 40);
         let witness = chance(&mut random, 30);
-        let faults_until = (500 + below(&mut random, 2_500)) * MS;
+        // Long enough for a witness to be looked at twice.
+        let faults_until = (500 + below(&mut random, if witness { 6_000 } else { 2_500 })) * MS;
         // The provider's time-outs and its patience have to pass.
-        let calm = if witness { 8_000 * MS } else { 3_000 * MS };
+        let calm = if witness { 16_000 * MS } else { 3_000 * MS };
         let preempt = [chance(&mut random, 10), chance(&mut random, 10)];
         Plan { seed, sound_path, witness, faults_until, ends_at: faults_until + calm, preempt }
     }
@@ -101,6 +105,9 @@ impl Tally {
     }
 }
 
+/// What a host's machine is told when its pair thread wakes.
+type Mail = Box<dyn FnOnce(&mut Machine, Time)>;
+
 struct Node {
     up: bool,
     /// Of the process; what was begun for an earlier one comes to nothing.
@@ -116,7 +123,7 @@ struct Node {
     lease_until: Time,
     disk: u64,
     inbox: VecDeque<Delivery>,
-    mail: VecDeque<Box<dyn FnOnce(&mut Machine, Time)>>,
+    mail: VecDeque<Mail>,
     /// As its workers and its slow path know it.
     role: Role,
     turn: u64,
@@ -128,6 +135,7 @@ struct Node {
     api_lost: bool,
     api_good_since: u64,
     claimed_at: u64,
+    seen_here: u64,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -317,8 +325,12 @@ impl World {
         if self.now > self.network_bad.max(awake) + HEALED {
             return wrong("and the network has worked for 200 ms");
         }
-        let noticed = self.moved_at.max(low.api_good_since).max(awake).max(since).max(low.claimed_at + 2_000 * MS);
-        let most = noticed + 1_000 * MS + DETECTION + 2 * API_MOST + 50 * MS;
+        // What the API says of a claim is not believed for a while, unless it has said that it came about.
+        let grace =
+            if low.seen_here > low.claimed_at { 0 } else { low.claimed_at + CONFIRM_PATIENCE.as_micros() as u64 };
+        let noticed = self.moved_at.max(low.api_good_since).max(awake).max(since).max(grace);
+        // Two looks, each with a way there and back.
+        let most = noticed + 1_000 * MS + DETECTION + 4 * API_MOST + 150 * MS;
         if self.plan.witness && self.holder == Some(higher) && !low.api_lost && self.now > most {
             return wrong("the addresses are gone, and the lower one does not notice");
         }
@@ -353,13 +365,20 @@ impl World {
                 if answer == Answer::Claimed(Ok(())) {
                     self.nodes[at].claimed_at = self.now;
                 }
+                if let Answer::Confirmed(Ok(places)) = &answer
+                    && places.iter().all(|(_, place)| *place == Place::Here)
+                {
+                    self.nodes[at].seen_here = self.now;
+                }
                 self.tell(at, boot, move |machine, now| machine.answered(now, answer));
             }
             What::Prepared(at, boot) => self.tell(at, boot, move |machine, now| machine.prepared(now)),
             What::Fault => {
                 if self.now < self.plan.faults_until {
                     self.fault();
-                    let pause = (5 + below(&mut self.random, 250)) * MS;
+                    // A witness is asked once a second: what it is to notice has to last.
+                    let most = if self.plan.witness { 800 } else { 250 };
+                    let pause = (5 + below(&mut self.random, most)) * MS;
                     self.after(pause, What::Fault);
                 }
             }
@@ -458,7 +477,14 @@ impl World {
                     let heartbeat = self.nodes[at].channel.next(decided, advert);
                     self.send(at, heartbeat);
                 }
-                Output::Lease(until) => self.nodes[at].lease_until = until,
+                Output::Lease { until, by } => {
+                    let left = self.local(at);
+                    if left < by {
+                        self.nodes[at].lease_until = until;
+                    } else {
+                        self.nodes[at].machine.late(left);
+                    }
+                }
                 Output::EndLease => self.nodes[at].lease_until = Time::ZERO,
                 Output::Persist(generation) => {
                     let slow = chance(&mut self.random, 10);
@@ -709,6 +735,7 @@ fn node(plan: &Plan, at: usize, random: &mut ChaCha8Rng) -> Node {
         api_lost: false,
         api_good_since: 0,
         claimed_at: 0,
+        seen_here: 0,
     }
 }
 
