@@ -10,7 +10,7 @@ use std::{
 use anyhow::{Result, ensure};
 
 use crate::{
-    connected::{self, Caller},
+    connected::{Answers, Callee, Caller, Calls},
     lab::{End, Lab},
     law::Law,
     script::{NO_BODY, Script, sdp},
@@ -33,8 +33,8 @@ pub struct Size {
 }
 
 pub const HUNDRED: Size = Size { by_caller: 70, by_callee: 15, held: 15, tcp: false, talk_s: 10 };
-/// Over TCP only callers hang up: SIPp opens no connection for a request of a call that it was called with.
-pub const OVER_TCP: Size = Size { by_caller: 100, by_callee: 0, held: 0, tcp: true, talk_s: 10 };
+/// Over TCP those who negotiate once more stand for those who hold.
+pub const OVER_TCP: Size = Size { by_caller: 85, by_callee: 15, held: 0, tcp: true, talk_s: 10 };
 
 impl Size {
     pub const fn twenty(talk_s: u32) -> Size {
@@ -60,8 +60,8 @@ impl Size {
 pub struct Load {
     calls: u32,
     phones: Vec<Sipp>,
-    /// Over TCP, in place of SIPp's callers.
-    caller: Option<Caller>,
+    /// Over TCP, in place of SIPp: a caller and a callee of each kind, and how many calls the callee ends.
+    connected: Vec<(Caller, Callee, u32, u32)>,
     talkers: [Talker; 2],
     /// What the near and the far ends say.
     pub ssrcs: [Vec<u32>; 2],
@@ -77,37 +77,24 @@ impl Load {
         let after = (size.talk_s + 2) * 1000;
         // Calls that were held talk as long again.
         let limit = Duration::from_secs(2 * u64::from(size.talk_s) + 50);
-        let tcp = size.tcp;
         let mut phones = Vec::new();
-        let mut caller = None;
+        let mut connected = Vec::new();
         for (kind, calls, dial) in size.groups() {
             let port = 5060 + 2 * kind as u16;
+            let rate = (PER_SECOND * calls).div_ceil(size.calls());
+            if size.tcp {
+                connected.push(over_tcp(lab, kind, calls, dial, rate, after, limit)?);
+                continue;
+            }
             let callee = match kind {
-                0 if tcp => Phone::callee(CALLEE, Law::A).follows(renegotiates()),
                 0 => Phone::callee(CALLEE, Law::A),
                 1 => Phone::callee(SECOND, Law::A).follows(drops(after)),
                 _ => Phone { port: 5062, ..Phone::callee(CALLEE, Law::A).scenario("callee_hold") },
             };
             let name = format!("callee{kind}");
             let media_port = 40_000 + 1_000 * kind as u16;
-            phones.push(lab.start_waiting(End::Far, &Phone { name, calls, limit, tcp, media_port, ..callee })?);
-            let rate = (PER_SECOND * calls).div_ceil(size.calls());
+            phones.push(lab.start_waiting(End::Far, &Phone { name, calls, limit, media_port, ..callee })?);
             let media_port = 30_000 + 1_000 * kind as u16;
-            if tcp {
-                let plan = connected::Plan {
-                    address: CALLER,
-                    target: SocketAddr::new(TANDEM_A, 5060),
-                    dial,
-                    calls,
-                    rate,
-                    media_port,
-                    talk: Duration::from_millis(after.into()),
-                    renegotiate: calls,
-                    limit,
-                };
-                caller = Some(Caller::start(&lab.phones(End::Near).name, plan));
-                continue;
-            }
             let phone = match kind {
                 0 => lab.caller(Law::Mu).with("talk_ms", after),
                 1 => lab.caller(Law::Mu).scenario("caller_dropped").with("patience_ms", after + 20_000),
@@ -123,7 +110,7 @@ impl Load {
         }
         let numbers = || size.groups().flat_map(|(_, calls, dial)| (1..=calls).map(move |n| format!("{dial}{n}")));
         let ssrcs = words.map(|words| numbers().map(|number| words.ssrc(&number)).collect());
-        let mut load = Load { calls: size.calls(), phones, caller, talkers: [near, far], ssrcs, limit };
+        let mut load = Load { calls: size.calls(), phones, connected, talkers: [near, far], ssrcs, limit };
         load.wait_until_all_talk()?;
         Ok(load)
     }
@@ -142,8 +129,13 @@ impl Load {
                     phone.finish()?;
                 }
             }
-            if let Some(caller) = self.caller.as_mut().filter(|caller| caller.has_ended()) {
-                caller.finish()?;
+            for (caller, callee, ..) in &mut self.connected {
+                if callee.has_ended() {
+                    callee.finish()?;
+                }
+                if caller.has_ended() {
+                    caller.finish()?;
+                }
             }
             std::thread::sleep(Duration::from_millis(20));
         }
@@ -158,16 +150,18 @@ impl Load {
         for phone in &mut self.phones {
             phone.finish()?;
         }
-        if let Some(caller) = &mut self.caller {
-            let outcome = caller.finish()?;
+        for (caller, callee, by_caller, by_callee) in &mut self.connected {
+            let (called, answered) = (caller.finish()?, callee.finish()?);
+            let same = |one: (u32, u32)| one == (*by_caller, *by_callee);
             ensure!(
-                outcome.ended == self.calls && outcome.renegotiated == self.calls,
-                "of the calls over TCP: {outcome:?}"
+                same((called.ended, called.dropped)) && same((answered.ended, answered.dropped)),
+                "calls over TCP ended otherwise: {called:?}, {answered:?}"
             );
+            let again = [called.renegotiated, answered.renegotiated];
+            ensure!(again == [*by_caller; 2], "calls over TCP that were negotiated once more: {again:?}");
             ensure!(
-                outcome.connections == 1,
-                "a host died, and the caller connected again {} times",
-                outcome.connections
+                called.connections == 1 && answered.died > 0,
+                "a host died, and over TCP: {called:?}, {answered:?}"
             );
         }
         // Nobody heard a byte that was not said.
@@ -194,17 +188,40 @@ fn drops(after_ms: u32) -> Script {
         .hangs_up()
 }
 
-/// The caller asks for a new session, and hangs up.
-fn renegotiates() -> Script {
-    Script::callee("the session is negotiated once more")
-        .gets("INVITE", &[])
-        .answers(180, "INVITE", &[], NO_BODY)
-        .answers(200, "INVITE", &[], &sdp(1, "sendrecv"))
-        .gets("ACK", &[])
-        .gets("INVITE", &[])
-        .answers(200, "INVITE", &[], &sdp(1, "sendrecv"))
-        .gets("ACK", &[])
-        .is_hung_up()
+/// A caller and a callee of this kind over TCP, and how many calls each of them ends.
+fn over_tcp(
+    lab: &Lab<'_>,
+    kind: usize,
+    calls: u32,
+    dial: &'static str,
+    rate: u32,
+    after_ms: u32,
+    limit: Duration,
+) -> Result<(Caller, Callee, u32, u32)> {
+    let (port, spread) = (5060 + 2 * kind as u16, 1_000 * kind as u16);
+    let talk = Duration::from_millis(after_ms.into());
+    let (callers, callees) = if kind == 0 { (Some(talk), None) } else { (None, Some(talk)) };
+    let answers = Answers {
+        address: SocketAddr::new(if kind == 0 { CALLEE } else { SECOND }, 5060),
+        calls,
+        media_port: 40_000 + spread,
+        talk: callees,
+        limit,
+    };
+    let callee = Callee::start(&lab.phones(End::Far).name, answers)?;
+    let places = Calls {
+        address: SocketAddr::new(CALLER, port),
+        target: SocketAddr::new(TANDEM_A, 5060),
+        dial,
+        calls,
+        rate,
+        media_port: 30_000 + spread,
+        talk: callers,
+        renegotiate: if kind == 0 { calls } else { 0 },
+        limit,
+    };
+    let caller = Caller::start(&lab.phones(End::Near).name, places);
+    Ok(if kind == 0 { (caller, callee, calls, 0) } else { (caller, callee, 0, calls) })
 }
 
 /// Frames that one direction lost, over all calls.

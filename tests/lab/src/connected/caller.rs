@@ -1,25 +1,26 @@
-//! A caller over one TCP connection that may die with the host at its other end. A thread of its own.
-//!
-//! SIPp connects again after a reset and then sends nothing more; so this one is the laboratory's. It places calls, talks
-//! by the talkers (which hear of its session descriptions from the tap: each of its messages is one segment), and ends
-//! them. When its connection dies it opens another one and asks again whatever was not answered (RFC 3261 §18.4: a
-//! connection is not part of a dialog).
+//! A caller over one connection, who is reached by others. It places calls, ends them, or lets the callee end them. When
+//! its connection dies it opens another one and asks again whatever was not answered.
 
 use std::{
-    io::{ErrorKind, Read as _, Write as _},
-    net::{IpAddr, SocketAddr, TcpStream},
+    io::ErrorKind,
+    net::{SocketAddr, TcpListener},
     thread::JoinHandle,
     time::{Duration, Instant},
 };
 
 use anyhow::{Context, Result, bail, ensure};
 
-use crate::{sip::Message, sys::enter_netns};
+use super::{
+    connection::{Connection, answer},
+    description,
+};
+use crate::{law::Law, sip::Message, sys::enter_netns};
 
 /// What it does.
 #[derive(Clone, Debug)]
 pub struct Plan {
-    pub address: IpAddr,
+    /// Where it is reached.
+    pub address: SocketAddr,
     pub target: SocketAddr,
     /// Dialled with the call's number behind it.
     pub dial: &'static str,
@@ -27,8 +28,8 @@ pub struct Plan {
     /// New calls per second.
     pub rate: u32,
     pub media_port: u16,
-    /// From a call's answer to its end.
-    pub talk: Duration,
+    /// From a call's answer to its end; None: the other side ends it.
+    pub talk: Option<Duration>,
     /// So many calls, the first ones, ask for a new session before they end.
     pub renegotiate: u32,
     pub limit: Duration,
@@ -37,8 +38,9 @@ pub struct Plan {
 /// What came of it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Outcome {
-    /// 200s for BYE, and for a second INVITE.
+    /// 200s for BYE, BYEs of the other side, and 200s for a second INVITE.
     pub ended: u32,
+    pub dropped: u32,
     pub renegotiated: u32,
     /// Connections after the first one.
     pub connections: u32,
@@ -74,7 +76,7 @@ impl Caller {
 enum State {
     Idle,
     Inviting,
-    Talking { until: Instant },
+    Talking { until: Option<Instant> },
     Renegotiating,
     Ending,
     Ended,
@@ -93,28 +95,22 @@ struct Call {
 
 struct Line {
     plan: Plan,
-    stream: TcpStream,
-    unread: Vec<u8>,
+    /// Its own first, then those that came.
+    connections: Vec<Connection>,
+    listener: TcpListener,
     calls: Vec<Call>,
     outcome: Outcome,
     begun: Instant,
 }
 
-/// How long a connection may take to come into being, and how long it is tried.
-const CONNECT: Duration = Duration::from_millis(500);
+/// How long a connection is tried.
 const RECONNECT: Duration = Duration::from_secs(10);
-
-fn connect(target: SocketAddr) -> std::io::Result<TcpStream> {
-    let stream = TcpStream::connect_timeout(&target, CONNECT)?;
-    // Each message leaves as it is written.
-    stream.set_nodelay(true)?;
-    stream.set_read_timeout(Some(Duration::from_millis(2)))?;
-    Ok(stream)
-}
 
 impl Line {
     fn open(plan: Plan) -> Result<Line> {
-        let stream = connect(plan.target).with_context(|| format!("no connection to {}", plan.target))?;
+        let listener = TcpListener::bind(plan.address).with_context(|| format!("{} is taken", plan.address))?;
+        listener.set_nonblocking(true)?;
+        let own = Connection::open(plan.target).with_context(|| format!("no connection to {}", plan.target))?;
         let calls = (1..=plan.calls).map(|number| Call {
             number,
             state: State::Idle,
@@ -124,7 +120,8 @@ impl Line {
             open: None,
         });
         let calls = calls.collect();
-        Ok(Line { plan, stream, unread: Vec::new(), calls, outcome: Outcome::default(), begun: Instant::now() })
+        let connections = vec![own];
+        Ok(Line { plan, connections, listener, calls, outcome: Outcome::default(), begun: Instant::now() })
     }
 
     fn run(mut self) -> Result<Outcome> {
@@ -138,11 +135,41 @@ impl Line {
                 self.outcome
             );
             self.place()?;
-            if !self.hear()? {
-                self.reconnect()?;
-            }
+            self.accept()?;
+            self.hear()?;
         }
         Ok(self.outcome)
+    }
+
+    fn accept(&mut self) -> Result<()> {
+        match self.listener.accept() {
+            Ok((stream, peer)) => {
+                stream.set_nonblocking(false)?;
+                self.connections.push(Connection::over(stream, peer)?);
+                Ok(())
+            }
+            Err(e) if e.kind() == ErrorKind::WouldBlock => Ok(()),
+            Err(e) => Err(e).context("the caller hears no connection"),
+        }
+    }
+
+    fn hear(&mut self) -> Result<()> {
+        let mut index = 0;
+        while index < self.connections.len() {
+            match self.connections[index].hear()? {
+                Some(messages) => {
+                    for message in &messages {
+                        if let Some(text) = self.take(message)? {
+                            self.connections[index].write(&text)?;
+                        }
+                    }
+                    index += 1;
+                }
+                None if index == 0 => self.reconnect()?,
+                None => drop(self.connections.remove(index)),
+            }
+        }
+        Ok(())
     }
 
     /// Requests that are due.
@@ -152,7 +179,7 @@ impl Line {
             let call = &self.calls[index];
             match call.state {
                 State::Idle if index <= due => self.ask(index, "INVITE", State::Inviting)?,
-                State::Talking { until } if Instant::now() >= until => {
+                State::Talking { until } if until.is_some_and(|until| Instant::now() >= until) => {
                     if call.number <= self.plan.renegotiate && call.cseq == 1 {
                         self.ask(index, "INVITE", State::Renegotiating)?;
                     } else {
@@ -170,91 +197,48 @@ impl Line {
         self.calls[index].state = state;
         let text = self.request(index, method);
         self.calls[index].open = Some(text.clone());
-        self.write(&text)
+        self.connections[0].write(&text)
     }
 
     fn request(&self, index: usize, method: &str) -> String {
         let call = &self.calls[index];
         let (own, cseq, number) = (self.plan.address, call.cseq, call.number);
         let body = if method == "INVITE" {
-            // RFC 3264 §8: the same version, for nothing is changed.
-            format!(
-                "v=0\r\no=phone 53655765 1 IN IP4 {own}\r\ns=-\r\nc=IN IP4 {own}\r\nt=0 0\r\n\
-                 m=audio {} RTP/AVP 0\r\na=rtpmap:0 PCMU/8000\r\na=ptime:20\r\na=sendrecv\r\n",
-                self.plan.media_port + 2 * index as u16
-            )
+            description(own.ip(), self.plan.media_port + 2 * index as u16, Law::Mu)
         } else {
             String::new()
         };
         let kind = if body.is_empty() { "" } else { "Content-Type: application/sdp\r\n" };
         format!(
-            "{method} {} SIP/2.0\r\nVia: SIP/2.0/TCP {own}:5060;branch=z9hG4bK-{number}-{cseq}-{method};rport\r\n\
-             From: <sip:caller{number}@{own}>;tag=c{number}\r\nTo: {}\r\nCall-ID: {number}-{}@connected\r\n\
-             CSeq: {cseq} {method}\r\nContact: <sip:caller{number}@{own}:5060;transport=tcp>\r\nMax-Forwards: 70\r\n\
+            "{method} {} SIP/2.0\r\nVia: SIP/2.0/TCP {own};branch=z9hG4bK-{number}-{cseq}-{method};rport\r\n\
+             From: <sip:caller{number}@{}>;tag=c{number}\r\nTo: {}\r\nCall-ID: {number}-{}@connected\r\n\
+             CSeq: {cseq} {method}\r\nContact: <sip:caller{number}@{own};transport=tcp>\r\nMax-Forwards: 70\r\n\
              {kind}Content-Length: {}\r\n\r\n{body}",
             call.contact,
+            own.ip(),
             call.to,
             self.plan.dial,
             body.len()
         )
     }
 
-    /// A connection that is dead is found out by who reads.
-    fn write(&mut self, text: &str) -> Result<()> {
-        match self.stream.write_all(text.as_bytes()) {
-            Ok(()) => Ok(()),
-            Err(e) if matches!(e.kind(), ErrorKind::BrokenPipe | ErrorKind::ConnectionReset) => Ok(()),
-            Err(e) => Err(e).context("the caller cannot send"),
-        }
-    }
-
-    /// False: the connection is dead.
-    fn hear(&mut self) -> Result<bool> {
-        let mut chunk = [0; 4096];
-        match self.stream.read(&mut chunk) {
-            Ok(0) => return Ok(false),
-            Ok(length) => self.unread.extend_from_slice(&chunk[..length]),
-            Err(e) if matches!(e.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => return Ok(true),
-            Err(e) if e.kind() == ErrorKind::ConnectionReset => return Ok(false),
-            Err(e) => return Err(e).context("the caller cannot hear"),
-        }
-        while let Some(message) = self.next_message()? {
-            self.take(&message)?;
-        }
-        Ok(true)
-    }
-
-    fn next_message(&mut self) -> Result<Option<Message>> {
-        let Some(head) = self.unread.windows(4).position(|four| four == b"\r\n\r\n") else { return Ok(None) };
-        let text = String::from_utf8_lossy(&self.unread[..head + 4]).into_owned();
-        let mut message = Message { at: Duration::ZERO, outgoing: false, from: self.plan.target, text };
-        let body: usize = match message.header("Content-Length").or_else(|| message.header("l")) {
-            Some(length) => length.parse().context("a Content-Length that is no number")?,
-            None => bail!("a message over TCP without Content-Length: {}", message.start_line()),
-        };
-        let Some(body) = self.unread.get(head + 4..head + 4 + body) else { return Ok(None) };
-        message.text.push_str(&String::from_utf8_lossy(body));
-        self.unread.drain(..head + 4 + body.len());
-        Ok(Some(message))
-    }
-
-    fn take(&mut self, message: &Message) -> Result<()> {
-        let Some(status) = message.status() else {
-            bail!("the caller was asked something: {}", message.start_line());
-        };
-        if status < 200 {
-            return Ok(());
-        }
+    /// What is said to a message.
+    fn take(&mut self, message: &Message) -> Result<Option<String>> {
         let id = message.header("Call-ID").unwrap_or_default();
         let index = self.calls.iter().position(|call| id.split('-').next() == Some(call.number.to_string().as_str()));
-        let index = index.with_context(|| format!("an answer to nobody: {id}"))?;
+        let index = index.with_context(|| format!("nobody's: {}, {id}", message.start_line()))?;
+        let Some(status) = message.status() else { return self.asked(index, message) };
+        if status < 200 {
+            return Ok(None);
+        }
         ensure!(status == 200, "call {}: {} for {}", index + 1, message.start_line(), message.method());
         let invite = message.method() == "INVITE";
         let call = &mut self.calls[index];
         let cseq: Option<u32> = message.header("CSeq").and_then(|value| value.split(' ').next()?.parse().ok());
         if cseq == Some(call.cseq) && call.open.take().is_some() {
             call.to = message.header("To").unwrap_or_default().to_owned();
-            let talk = if call.state == State::Inviting { self.plan.talk } else { Duration::ZERO };
+            let first = call.state == State::Inviting;
+            let until = self.plan.talk.map(|talk| Instant::now() + if first { talk } else { Duration::ZERO });
             call.state = match call.state {
                 State::Ending => {
                     self.outcome.ended += 1;
@@ -262,42 +246,51 @@ impl Line {
                 }
                 State::Renegotiating => {
                     self.outcome.renegotiated += 1;
-                    State::Talking { until: Instant::now() + talk }
+                    State::Talking { until }
                 }
-                _ => State::Talking { until: Instant::now() + talk },
+                _ => State::Talking { until },
             };
             if let Some(contact) = message.header("Contact").filter(|_| invite) {
                 let uri = contact.split_once('<').and_then(|(_, rest)| rest.split('>').next());
                 call.contact = uri.unwrap_or(contact).to_owned();
             }
         }
-        if invite {
-            // RFC 3261 §13.2.2.4: the ACK has the CSeq of what it acknowledges, each time that the 200 comes.
-            let ack = self.request(index, "ACK");
-            self.write(&ack)?;
+        // RFC 3261 §13.2.2.4: the ACK has the CSeq of what it acknowledges, each time that the 200 comes.
+        Ok(invite.then(|| self.request(index, "ACK")))
+    }
+
+    /// The other side hangs up.
+    fn asked(&mut self, index: usize, message: &Message) -> Result<Option<String>> {
+        if message.method() != "BYE" || self.plan.talk.is_some() {
+            bail!("the caller was asked something: {}", message.start_line());
         }
-        Ok(())
+        if std::mem::replace(&mut self.calls[index].state, State::Ended) != State::Ended {
+            self.outcome.dropped += 1;
+        }
+        Ok(Some(answer(message, "200 OK", "", self.plan.address, "")))
     }
 
     fn reconnect(&mut self) -> Result<()> {
         let deadline = Instant::now() + RECONNECT;
-        self.unread.clear();
-        self.stream = loop {
-            match connect(self.plan.target) {
-                Ok(stream) => break stream,
+        self.connections[0] = loop {
+            match Connection::open(self.plan.target) {
+                Ok(connection) => break connection,
                 Err(e) if Instant::now() > deadline => return Err(e).context("the caller cannot connect again"),
                 Err(_) => std::thread::sleep(Duration::from_millis(20)),
             }
         };
         self.outcome.connections += 1;
         let open: Vec<String> = self.calls.iter().filter_map(|call| call.open.clone()).collect();
-        open.iter().try_for_each(|request| self.write(request))
+        open.iter().try_for_each(|request| self.connections[0].write(request))
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::{io::BufRead as _, net::TcpListener};
+    use std::{
+        io::{BufRead as _, Read as _, Write as _},
+        net::TcpStream,
+    };
 
     use super::*;
 
@@ -334,13 +327,13 @@ mod tests {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a port on loopback");
         let target = listener.local_addr().expect("its address");
         let plan = Plan {
-            address: target.ip(),
+            address: "127.0.0.1:0".parse().expect("an address"),
             target,
             dial: "70",
             calls: 1,
             rate: 10,
             media_port: 30_000,
-            talk: Duration::from_millis(10),
+            talk: Some(Duration::from_millis(10)),
             renegotiate: 0,
             limit: Duration::from_secs(10),
         };
@@ -359,6 +352,6 @@ mod tests {
         assert_eq!((method.as_str(), &again), ("BYE", &asked));
         answer(&mut second, &again, target);
         let outcome = caller.join().ok().and_then(Result::ok);
-        assert_eq!(outcome, Some(Outcome { ended: 1, renegotiated: 0, connections: 1 }));
+        assert_eq!(outcome, Some(Outcome { ended: 1, connections: 1, ..Outcome::default() }));
     }
 }
