@@ -36,8 +36,8 @@ pub struct Outcome {
     pub dropped: u32,
     /// INVITEs within a dialog.
     pub renegotiated: u32,
-    /// Connections that died.
-    pub died: u32,
+    /// Connections, of the other side and of its own.
+    pub connections: u32,
 }
 
 pub struct Callee {
@@ -106,6 +106,7 @@ fn answer_calls(plan: Plan, ready: &Sender<()>) -> Result<Outcome> {
             Ok((stream, peer)) => {
                 stream.set_nonblocking(false)?;
                 connections.push(Connection::over(stream, peer)?);
+                desk.outcome.connections += 1;
             }
             Err(e) if e.kind() == ErrorKind::WouldBlock => {}
             Err(e) => return Err(e).context("the callee hears no connection"),
@@ -123,7 +124,6 @@ impl Desk {
         while index < connections.len() {
             let Some(messages) = connections[index].hear()? else {
                 connections.remove(index);
-                self.outcome.died += 1;
                 // What was not answered is asked again.
                 self.calls.values_mut().for_each(|call| call.sent = false);
                 continue;
@@ -158,6 +158,7 @@ impl Desk {
                 // A host that is not there yet is asked by the next turn.
                 let Ok(connection) = Connection::open(peer) else { return Ok(()) };
                 connections.push(connection);
+                self.outcome.connections += 1;
             }
             if let Some(connection) = connections.last_mut() {
                 connection.write(bye)?;
