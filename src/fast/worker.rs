@@ -272,20 +272,20 @@ impl<Io: PacketIo> Worker<Io> {
         outgoing.packets.push(buf);
     }
 
-    /// A whole burst, of so many bytes, by one port: behind what waits there.
+    /// A whole burst, of so many bytes, by one port: at once if nothing waits there before it and the lease holds, else
+    /// behind what waits.
     #[inline]
     fn send_all(&mut self, out: usize, burst: &mut Burst<Io::Buf>, bytes: u64) {
-        let outgoing = &mut self.tx[out];
-        if outgoing.packets.is_empty() {
-            std::mem::swap(&mut outgoing.packets, burst);
-            outgoing.bytes = bytes;
+        let Self { io, shared, tx, .. } = self;
+        if tx[out].packets.is_empty() && shared.floating.lease.holds(io.ticks()) {
+            transmit(io, &shared.counters, out, burst, bytes);
         } else {
             burst.drain(..).for_each(|buf| self.send(out, buf));
         }
     }
 
-    /// The end of a turn. The lease is looked at again, on a clock read after the verdicts: a process that was paused
-    /// between its verdicts and here must not send what it had decided on before.
+    /// The end of a turn. Here as wherever something is sent the lease is looked at again, on a clock read after the
+    /// verdicts: a process that was paused in between must not send what it had decided on before.
     #[inline]
     fn flush_all(&mut self, ticks: u64) {
         let leased = self.shared.floating.lease.holds(ticks);

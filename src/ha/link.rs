@@ -23,6 +23,8 @@ pub enum Report {
     Fit(Result<(), String>),
     /// As standby: whether every call of the active host is here.
     Synced(bool),
+    /// As standby: whether every call is here as things were once.
+    Whole(bool),
     /// As active: whether the peer has every call.
     PeerSynced(bool),
     /// How far the standby's acknowledgements are behind.

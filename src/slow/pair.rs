@@ -51,6 +51,15 @@ pub enum Part {
     Draining,
 }
 
+/// What the pair thread was told last.
+#[derive(Default)]
+struct Told {
+    fit: Option<Result<(), String>>,
+    synced: Option<bool>,
+    whole: Option<bool>,
+    peer_synced: Option<bool>,
+}
+
 pub struct Pair {
     link: Link,
     replica: Replica,
@@ -64,7 +73,7 @@ pub struct Pair {
     /// Packets that had left when this host became active, until the first one more has.
     sent_before: Option<(Time, u64)>,
     /// What the pair thread was told last, so that it hears of a change at once.
-    told: (Option<Result<(), String>>, Option<bool>, Option<bool>),
+    told: Told,
     /// This process ends once it is not active any more; since when.
     leaving: Option<Time>,
 }
@@ -82,7 +91,7 @@ impl Pair {
             next_look: Time::ZERO,
             workers: vec![(0, Time::ZERO); workers],
             sent_before: None,
-            told: (None, None, None),
+            told: Told::default(),
             leaving: None,
         }
     }
@@ -262,17 +271,19 @@ impl Round {
     /// What the pair thread has to know of this host.
     fn look(&mut self, now: Time, pair: &mut Pair) {
         let fit = self.fit(now, pair);
-        if pair.told.0.as_ref() != Some(&fit) && pair.link.report(Report::Fit(fit.clone())) {
-            pair.told.0 = Some(fit);
+        if pair.told.fit.as_ref() != Some(&fit) && pair.link.report(Report::Fit(fit.clone())) {
+            pair.told.fit = Some(fit);
         }
-        let synced = pair.part == Part::Standby && pair.replica.is_synced();
-        if pair.told.1 != Some(synced) && pair.link.report(Report::Synced(synced)) {
-            pair.told.1 = Some(synced);
-        }
-        let peer_synced = pair.replica.peer() == Peer::Synced;
-        if pair.told.2 != Some(peer_synced) && pair.link.report(Report::PeerSynced(peer_synced)) {
-            pair.told.2 = Some(peer_synced);
-        }
+        let standby = pair.part == Part::Standby;
+        let Pair { link, replica, told, .. } = pair;
+        let tell = |told: &mut Option<bool>, is: bool, report: fn(bool) -> Report| {
+            if *told != Some(is) && link.report(report(is)) {
+                *told = Some(is);
+            }
+        };
+        tell(&mut told.synced, standby && replica.is_synced(), Report::Synced);
+        tell(&mut told.whole, standby && replica.is_whole(), Report::Whole);
+        tell(&mut told.peer_synced, replica.peer() == Peer::Synced, Report::PeerSynced);
         if pair.part == Part::Active {
             let lag = pair.replica.lag(now);
             let ms = u64::try_from(lag.age.as_millis()).unwrap_or(u64::MAX);

@@ -102,9 +102,16 @@ pub struct Flags {
     pub frozen: bool,
     /// It takes over from a peer that does not say the same, once it is ready.
     pub preempts: bool,
+    /// It has every call, as things were when it last heard of them.
+    pub whole: bool,
 }
 
 impl Flags {
+    /// It would go on with the calls, if perhaps not with the last of what happened to them.
+    pub fn has_calls(self) -> bool {
+        self.synced || self.whole
+    }
+
     fn bits(self) -> u16 {
         let flags = [
             self.fit,
@@ -117,6 +124,7 @@ impl Flags {
             self.asks,
             self.frozen,
             self.preempts,
+            self.whole,
         ];
         flags.iter().enumerate().fold(0, |bits, (at, set)| bits | u16::from(*set) << at)
     }
@@ -134,6 +142,7 @@ impl Flags {
             asks: bit(7),
             frozen: bit(8),
             preempts: bit(9),
+            whole: bit(10),
         }
     }
 }

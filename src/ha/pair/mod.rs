@@ -288,6 +288,7 @@ impl Runner {
             match report {
                 Report::Fit(fit) => self.slow.fit = fit,
                 Report::Synced(synced) => self.machine.synced(now, synced),
+                Report::Whole(whole) => self.machine.whole(now, whole),
                 Report::PeerSynced(synced) => self.peer_synced = synced,
                 Report::Lag { messages, ms } => self.lag = Some(Lag { messages, seconds: ms as f64 / 1e3 }),
                 Report::Prepared => self.machine.prepared(now),

@@ -3,8 +3,10 @@
 //! The standby connects, the active host accepts; what passes is `ha::replicate`'s frames, in `pipe`'s encryption. `Replica` is
 //! the slow path's end: it holds the machines, so that what a round needs (how much of the queue may go out, what is
 //! acknowledged) is at hand, and it never waits. The thread reads, writes, encrypts, connects again, and says when the
-//! connection comes and goes. Always: frames of one connection never pass on another.
+//! connection comes and goes; `end` is what needs no thread, and the simulation of the pair turns it. Always: frames of one
+//! connection never pass on another.
 
+mod end;
 mod pipe;
 #[cfg(test)]
 mod tests;
@@ -17,16 +19,16 @@ use std::{
         atomic::{AtomicUsize, Ordering},
     },
     thread::JoinHandle,
-    time::Duration,
 };
 
 use crossbeam::channel::{self, Receiver, Sender};
 use mio::{Poll, Waker};
 
-use self::thread::{Command, Event, Work};
+pub use self::end::{Command, End, Event, Happened};
+use self::thread::Work;
 use super::{
     heartbeat::wire::subkey,
-    replicate::{self, Action, Batch, Frame, Lag, Peer, Role},
+    replicate::{Batch, Lag, Peer, Role},
 };
 use crate::{
     base::{Time, clock::Monotonic, limits::REPLICA_INBOX_BYTES, pack::Packer},
@@ -67,19 +69,6 @@ pub enum ReplicaError {
     Start(std::io::Error),
 }
 
-/// What the slow path is to do.
-#[derive(Debug, PartialEq)]
-pub enum Happened {
-    /// A standby connected: mark everything.
-    Joined,
-    /// It is gone: stop noting.
-    Left,
-    /// The active host is going to tell everything.
-    Begin,
-    /// To be applied whole, then acknowledged. It says what was so `age` ago.
-    Apply { batch: Box<Batch>, age: Duration },
-}
-
 pub struct Replica {
     commands: Option<Sender<Command>>,
     events: Receiver<Event>,
@@ -88,13 +77,8 @@ pub struct Replica {
     /// Bytes of frames that wait for the slow path.
     inbox: Arc<AtomicUsize>,
     thread: Option<JoinHandle<()>>,
-    role: Option<Role>,
-    connection: Option<u64>,
-    sender: replicate::Sender,
-    receiver: replicate::Receiver,
+    end: End,
     packer: Packer,
-    /// The standby was given up in `offer`.
-    gave_up: bool,
 }
 
 impl Replica {
@@ -114,160 +98,97 @@ impl Replica {
             wake,
             inbox,
             thread: Some(thread.map_err(ReplicaError::Start)?),
-            role: None,
-            connection: None,
-            sender: replicate::Sender::default(),
-            receiver: replicate::Receiver::default(),
+            end: End::default(),
             packer: Packer::default(),
-            gave_up: false,
         })
     }
 
     /// Ends the connection of another role. As a standby nothing is known from now on.
     pub fn be(&mut self, role: Role) {
-        if self.role != Some(role) {
-            self.role = Some(role);
-            self.sender.lost();
-            self.receiver.forget();
-            self.gave_up = false;
-            self.connection = None;
-            self.command(Command::Be(role));
-        }
+        self.end.be(role);
+        self.pass_on();
     }
 
     /// What happened since the last look. Each round.
     pub fn poll(&mut self, now: Time) -> Vec<Happened> {
-        let mut happened = Vec::new();
-        if std::mem::take(&mut self.gave_up) {
-            happened.push(Happened::Left);
-        }
-        while let Ok(event) = self.events.try_recv() {
-            match event {
-                Event::Up { connection, role } if Some(role) == self.role => {
-                    self.connection = Some(connection);
-                    if role == Role::Active {
-                        let start = self.sender.connected(connection);
-                        self.send(start);
-                        happened.push(Happened::Joined);
-                    }
-                }
-                Event::Down { connection } if self.connection == Some(connection) => {
-                    self.connection = None;
-                    self.receiver.lost();
-                    if self.sender.peer() != Peer::NotConnected {
-                        self.sender.lost();
-                        happened.push(Happened::Left);
-                    }
-                }
-                Event::Frame { connection, frame, bytes } => {
-                    let held = self.inbox.fetch_sub(bytes, Ordering::Relaxed);
-                    if held >= REPLICA_INBOX_BYTES {
-                        // The thread had stopped reading.
-                        let _ = self.wake.wake();
-                    }
-                    if self.connection == Some(connection) {
-                        self.take(now, *frame, &mut happened);
-                    }
-                }
-                Event::Up { .. } | Event::Down { .. } => {}
-            }
-        }
+        let Self { end, events, inbox, wake, .. } = self;
+        let happened = end.take(now, events.try_iter().inspect(|event| free(event, inbox, wake)));
+        self.pass_on();
         happened
-    }
-
-    fn take(&mut self, now: Time, frame: Frame, happened: &mut Vec<Happened>) {
-        if let (Some(Role::Active), Frame::Ack { session, seq }) = (self.role, &frame) {
-            self.sender.acked_by_peer(*session, *seq);
-            return;
-        }
-        match self.receiver.take(now, frame) {
-            Ok(Action::Begin) => happened.push(Happened::Begin),
-            Ok(Action::Apply { batch, age }) => happened.push(Happened::Apply { batch: Box::new(batch), age }),
-            Err(broken) => {
-                tracing::warn!("replication begins anew: {broken}");
-                self.receiver.lost();
-                self.hang_up();
-            }
-        }
     }
 
     /// Bytes of the state's queue that may go out in this round, and whether there is anybody to take changes for.
     pub fn budget(&self) -> Option<usize> {
-        (self.sender.peer() != Peer::NotConnected).then(|| self.sender.budget())
+        self.end.budget()
     }
 
     /// What a round of the active host changed, and how many entries are still queued. It goes out at once.
     pub fn offer(&mut self, now: Time, sip: Changes, media: MediaChanges, ng: NgChanges, left: usize) {
         let batch = Batch::of(sip, media, ng, &mut self.packer);
-        match self.sender.offer(now, batch, left) {
-            Ok(Some(frame)) => self.send(frame),
-            Ok(None) => {}
-            Err(overrun) => {
-                tracing::warn!("the standby is given up and will be synchronised anew: {overrun}");
-                self.gave_up = true;
-                self.hang_up();
-            }
-        }
+        self.end.offer(now, batch, left);
+        self.pass_on();
     }
 
     /// All that `poll` brought has been applied. Once a round.
     pub fn ack(&mut self) {
-        if let Some(ack) = self.receiver.ack() {
-            self.send(ack);
-        }
+        self.end.ack();
+        self.pass_on();
     }
 
     /// The last batch: what happened up to now is in it, or before it.
     pub fn last(&self) -> Option<(u64, u64)> {
-        self.sender.last()
+        self.end.last()
     }
 
     /// Whether the standby has it; None: no standby is going to.
     pub fn is_safe(&self, batch: (u64, u64)) -> Option<bool> {
-        self.sender.is_safe(batch)
+        self.end.is_safe(batch)
     }
 
     pub fn peer(&self) -> Peer {
-        self.sender.peer()
+        self.end.peer()
     }
 
     pub fn lag(&self, now: Time) -> Lag {
-        self.sender.lag(now)
+        self.end.lag(now)
     }
 
     /// Sessions that ended because the standby did not keep up.
     pub fn overruns(&self) -> u64 {
-        self.sender.overruns
+        self.end.overruns()
     }
 
     /// As a standby: connected, and every entry has come.
     pub fn is_synced(&self) -> bool {
-        self.receiver.is_synced()
+        self.end.is_synced()
     }
 
     /// As a standby: what is known is, or was, a whole state.
     pub fn is_whole(&self) -> bool {
-        self.receiver.is_whole()
+        self.end.is_whole()
     }
 
-    fn hang_up(&mut self) {
-        if let Some(connection) = self.connection.take() {
-            self.command(Command::HangUp { connection });
-        }
-    }
-
-    fn send(&mut self, frame: Frame) {
-        if let Some(connection) = self.connection {
-            self.command(Command::Send { connection, frame: Box::new(frame) });
-        }
-    }
-
-    fn command(&self, command: Command) {
-        if let Some(commands) = &self.commands {
+    fn pass_on(&mut self) {
+        let Some(commands) = &self.commands else { return };
+        let mut any = false;
+        while let Some(command) = self.end.poll_command() {
+            any = true;
             // The thread ends only when this end does.
             let _ = commands.send(command);
+        }
+        if any {
             let _ = self.wake.wake();
         }
+    }
+}
+
+/// A frame waits no longer.
+fn free(event: &Event, inbox: &AtomicUsize, thread: &Waker) {
+    if let Event::Frame { bytes, .. } = event
+        && inbox.fetch_sub(*bytes, Ordering::Relaxed) >= REPLICA_INBOX_BYTES
+    {
+        // It had stopped reading.
+        let _ = thread.wake();
     }
 }
 

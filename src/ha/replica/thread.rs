@@ -20,6 +20,7 @@ use socket2::{Domain, Protocol, Socket, Type};
 
 use super::{
     Settings,
+    end::{Command, Event},
     pipe::{Pipe, PipeError},
 };
 use crate::{
@@ -42,18 +43,6 @@ const TICK: Duration = Duration::from_millis(50);
 const AGAIN: Duration = Duration::from_millis(200);
 /// Refusals of one kind are told of no more often than this.
 const TELL_AGAIN: Duration = Duration::from_secs(10);
-
-pub enum Command {
-    Be(Role),
-    Send { connection: u64, frame: Box<Frame> },
-    HangUp { connection: u64 },
-}
-
-pub enum Event {
-    Up { connection: u64, role: Role },
-    Down { connection: u64 },
-    Frame { connection: u64, frame: Box<Frame>, bytes: usize },
-}
 
 struct Connection {
     /// Drawn at random: the session's name, too.

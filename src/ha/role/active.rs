@@ -239,7 +239,7 @@ impl Machine {
             Phase::Preparing { until } if now >= until || silent => self.resume(now),
             Phase::Granted { since, until } => {
                 let declined = |(answered, advert): (Time, crate::ha::heartbeat::Advert)| {
-                    answered >= since && advert.role.is_passive() && !advert.flags.eligible
+                    answered >= since && advert.role.is_passive() && !advert.flags.ready
                 };
                 if now >= until || silent || bound.is_some_and(declined) {
                     self.resume(now);

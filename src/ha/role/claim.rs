@@ -139,7 +139,7 @@ impl Machine {
         self.counters.takeovers[cause as usize] += 1;
         self.term = generation.clone();
         // From now on it is the one that others synchronise with.
-        self.synced = false;
+        (self.synced, self.whole) = (false, false);
         self.grant = Grant::None;
         self.wants_until = Time::ZERO;
         self.enter(now, State::Active(Active::new(generation, seen_here, now)));

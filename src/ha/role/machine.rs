@@ -65,6 +65,7 @@ pub struct Machine {
     pub(super) lease_until: Time,
     pub(super) unfit: Option<String>,
     pub(super) synced: bool,
+    pub(super) whole: bool,
     pub(super) frozen: bool,
     pub(super) held_until: Time,
     /// The peer has taken the addresses, whether it is heard or not: no claim of our own before this.
@@ -103,6 +104,7 @@ impl Machine {
             lease_until: Time::ZERO,
             unfit: Some("tandem is starting".into()),
             synced: false,
+            whole: false,
             frozen: false,
             held_until: Time::ZERO,
             gone_until: Time::ZERO,
@@ -181,6 +183,13 @@ impl Machine {
     pub fn synced(&mut self, now: Time, synced: bool) {
         self.wake(now);
         self.synced = synced;
+        self.act(now);
+    }
+
+    /// Whether it has every call as things were once, though perhaps the connection is gone on which it would hear more.
+    pub fn whole(&mut self, now: Time, whole: bool) {
+        self.wake(now);
+        self.whole = whole;
         self.act(now);
     }
 
@@ -367,6 +376,7 @@ impl Machine {
             asks: matches!(&self.state, State::Active(active) if active.revalidating.is_some()),
             frozen: self.frozen,
             preempts: self.settings.preempt,
+            whole: self.has_calls(),
         };
         Advert { role: self.role(), claim, term: (self.term.number, owner), seen: self.seen, flags }
     }
@@ -378,7 +388,19 @@ impl Machine {
 
     /// It may be asked to be active.
     pub(super) fn eligible(&self, now: Time) -> bool {
-        self.able() && now >= self.held_until && self.rehearsal_fails(now).is_none()
+        let held = now < self.held_until && !self.is_all_there_is();
+        self.able() && !held && self.rehearsal_fails(now).is_none()
+    }
+
+    /// Nobody is active, and of the two only this host has the calls: they go before its hold-down.
+    fn is_all_there_is(&self) -> bool {
+        let without = |peer: &Peer| peer.advert.role.is_passive() && !peer.advert.flags.has_calls();
+        self.has_calls() && self.peer.as_ref().is_some_and(without)
+    }
+
+    /// It would go on with the calls, if perhaps not with the last of what happened to them.
+    pub(super) fn has_calls(&self) -> bool {
+        self.synced || self.whole
     }
 
     /// It would take over without a loss.
@@ -438,7 +460,7 @@ impl Machine {
         self.counters.stops[reason as usize] += 1;
         self.note(format!("no longer active: {}", reason.as_str()));
         self.outputs.push_back(Output::Order(Order::Deactivate { reason }));
-        self.synced = false;
+        (self.synced, self.whole) = (false, false);
         let times = if matches!(reason, Reason::Fault | Reason::AddressesGone) { self.flapping(now) } else { 1 };
         self.held_until = now + self.settings.hold_down * times;
         if reason == Reason::AddressesGone {

@@ -35,7 +35,7 @@ use super::{
 };
 use crate::base::Time;
 
-/// How long a host that starts waits for its peer, before it is active on its own.
+/// How long a host that starts, or has no calls, waits for its peer, before it is active on its own.
 pub const START_PATIENCE: Duration = Duration::from_secs(1);
 /// How long a granted peer, or a slow path that is to get ready, may take, the provider's time aside.
 pub const HANDOVER_PATIENCE: Duration = Duration::from_secs(2);

@@ -12,7 +12,9 @@ impl Machine {
         if peer.advert.role.is_active() {
             self.grant = Grant::None;
             self.acquainted(now);
-            if peer.advert.flags.grant && self.able() && now >= self.claim_after && self.bound(now).is_some() {
+            // It was granted to a process that had every call; the one that hears of it may have started since.
+            let ready = self.able() && self.synced;
+            if peer.advert.flags.grant && ready && now >= self.claim_after && self.bound(now).is_some() {
                 self.claim(now, Cause::Switchover, self.settings.detection());
             }
         } else if self.bound(now).is_some() {
@@ -21,13 +23,12 @@ impl Machine {
         }
     }
 
-    /// Nobody is heard. A host that starts has not heard its peer yet, and waits longer: getting acquainted takes time.
+    /// Nobody is heard. A host that starts has not heard its peer yet, and waits longer: getting acquainted takes time. So
+    /// does one that has no calls to go on with: the peer may only sleep, and wake with all of them.
     fn without_peer(&mut self, now: Time) {
         let starting = matches!(self.state, State::Starting);
-        let (patience, cause) = match starting {
-            true => (START_PATIENCE, Cause::Alone),
-            false => (self.settings.detection(), Cause::Silence),
-        };
+        let cause = if starting { Cause::Alone } else { Cause::Silence };
+        let patience = if starting || !self.has_calls() { START_PATIENCE } else { self.settings.detection() };
         let held = now < self.gone_until;
         if self.quiet(now, patience) && self.able() && !held {
             self.grant = Grant::None;
@@ -68,7 +69,7 @@ impl Machine {
             return flags.wants || self.grant == Grant::Given;
         }
         let own = self.eligible(now);
-        flags.eligible && (!own || (flags.synced && !self.synced))
+        flags.eligible && (!own || (flags.has_calls() && !self.has_calls()))
     }
 
     /// A grant that the peer may still act on keeps this host from acting.

@@ -158,6 +158,11 @@ impl Shadow {
         self.entries.is_empty()
     }
 
+    #[cfg(test)]
+    pub fn entries(&self) -> &HashMap<Key, Bytes> {
+        &self.entries
+    }
+
     /// What they hold.
     pub fn bytes(&self) -> usize {
         self.entries.values().map(Bytes::len).sum()

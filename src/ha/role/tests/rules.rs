@@ -55,11 +55,69 @@ fn a_silent_active_is_succeeded_within_a_hundred_milliseconds() {
 }
 
 #[test]
-fn a_standby_that_is_not_synchronised_succeeds_a_silent_active_all_the_same() {
+fn a_standby_that_lost_its_connection_succeeds_a_silent_active_with_what_it_has() {
     let mut rig = Rig::settled();
+    rig.tell(A, |machine, now| machine.whole(now, true));
     rig.tell(A, |machine, now| machine.synced(now, false));
     rig.kill(B);
     rig.until(A, Role::Active, 100);
+}
+
+#[test]
+fn a_standby_without_the_calls_gives_a_silent_active_a_second_to_wake() {
+    let mut rig = Rig::settled();
+    rig.tell(A, |machine, now| machine.synced(now, false));
+    rig.hosts[B].asleep = true;
+    rig.run(900);
+    assert_eq!(rig.role(A), Role::Standby);
+    rig.hosts[B].asleep = false;
+    rig.run(100);
+    assert!(rig.transmits(B), "it goes on with its calls");
+    rig.kill(B);
+    let took = rig.until(A, Role::Active, 1_100);
+    assert!((980..=1_020).contains(&took), "{took}");
+}
+
+#[test]
+fn of_two_that_are_passive_the_one_with_the_calls_becomes_active() {
+    let mut rig = Rig::settled();
+    rig.tell(A, |machine, now| machine.whole(now, true));
+    rig.kill(B);
+    // It has noticed that the connection is gone, and B is back before it takes over.
+    rig.tell(A, |machine, now| machine.synced(now, false));
+    rig.run(5);
+    rig.start(B);
+    rig.until(A, Role::Active, 100);
+    assert_eq!((rig.takeovers(A, Cause::Handover), rig.takeovers(B, Cause::Elected)), (1, 0));
+}
+
+#[test]
+fn a_hold_down_ends_where_the_calls_would() {
+    let mut rig = Rig::settled();
+    rig.tell(B, |machine, now| machine.fit(now, Err("no link".into())));
+    rig.until(A, Role::Active, 50);
+    rig.tell(B, |machine, now| machine.fit(now, Ok(())));
+    rig.tell(B, |machine, now| machine.whole(now, true));
+    rig.run(100);
+    // A, active last, is back before its silence tells, without a call.
+    rig.kill(A);
+    rig.start(A);
+    rig.until(B, Role::Active, 100);
+    assert_eq!((rig.takeovers(B, Cause::Handover), rig.role(A)), (1, Role::Standby));
+}
+
+#[test]
+fn a_switchover_is_not_taken_by_a_process_that_started_since() {
+    let mut rig = Rig::settled();
+    rig.tell(B, |machine, now| machine.wish(now, Wish::Switchover));
+    // The new process has none of the calls, and is heard before the silence of the old one tells.
+    rig.kill(A);
+    rig.start(A);
+    rig.tell(B, |machine, now| machine.prepared(now));
+    rig.until(B, Role::Active, 100);
+    rig.run(3_000);
+    assert_eq!(rig.roles(), [Role::Standby, Role::Active]);
+    assert_eq!(rig.hosts[B].orders, [Order::Prepare, Order::Drain, Order::Resume]);
 }
 
 #[test]
@@ -175,6 +233,7 @@ fn a_host_that_is_held_down_is_not_asked_to_take_over() {
     assert!(rig.transmits(A), "held down for 3 s");
     rig.until(B, Role::Active, 1_000);
     // But it takes over from a silent peer, whatever it did before.
+    rig.tell(A, |machine, now| machine.whole(now, true));
     rig.kill(B);
     rig.tell(A, |machine, now| machine.fit(now, Ok(())));
     rig.until(A, Role::Active, 100);

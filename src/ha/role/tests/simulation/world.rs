@@ -10,14 +10,16 @@ use std::{
 use rand_chacha::{ChaCha8Rng, rand_core::SeedableRng};
 
 use super::{
-    calls::{Calls, Delay},
+    calls::{self, Around, Calls, Do},
     network::{Wire, below, chance},
+    plan::{Plan, Tally},
 };
 use crate::{
     base::Time,
     ha::{
         generation::Generation,
         heartbeat::{Channel, Heartbeat, Role},
+        link::Report,
         provider::{Floating, Place, ProviderError},
         role::{
             Answer, Ask, CONFIRM_PATIENCE, Cause, Machine, Order, Output, ProviderKind, Reason, START_PATIENCE,
@@ -26,8 +28,8 @@ use crate::{
     },
 };
 
-const MS: u64 = 1_000;
-const NAMES: [&str; 2] = ["a", "b"];
+pub const MS: u64 = 1_000;
+pub const NAMES: [&str; 2] = ["a", "b"];
 const HEARTBEAT: u64 = 20 * MS;
 /// Four misses and half an interval.
 const DETECTION: u64 = 90 * MS;
@@ -39,71 +41,10 @@ const API_MOST: u64 = 400 * MS;
 /// What a request waits for an API that is lost.
 const API_TIMEOUT: u64 = 1_000 * MS;
 const INBOX: usize = 64;
-
-/// What a run is about.
-#[derive(Clone, Debug)]
-pub struct Plan {
-    seed: u64,
-    /// One path is never worse than a network that works: nothing excuses two that transmit.
-    sound_path: bool,
-    witness: bool,
-    faults_until: u64,
-    ends_at: u64,
-    preempt: [bool; 2],
-}
-
-impl Plan {
-    pub fn of(seed: u64) -> Plan {
-        let mut random = ChaCha8Rng::seed_from_u64(seed);
-        let sound_path = chance(&mut random, 40);
-        let witness = chance(&mut random, 30);
-        // Long enough for a witness to be looked at twice.
-        let faults_until = (500 + below(&mut random, if witness { 6_000 } else { 2_500 })) * MS;
-        // The provider's time-outs and its patience have to pass.
-        let calm = if witness { 16_000 * MS } else { 3_000 * MS };
-        let preempt = [chance(&mut random, 10), chance(&mut random, 10)];
-        Plan { seed, sound_path, witness, faults_until, ends_at: faults_until + calm, preempt }
-    }
-}
-
-/// What happened in a run, for the reader and for `covers_everything`.
-#[derive(Debug, Default)]
-pub struct Tally {
-    runs: u64,
-    takeovers: [u64; Cause::ALL.len()],
-    stops: [u64; Reason::ALL.len()],
-    overslept: u64,
-    abandoned: u64,
-    /// Two transmitted, and the network or a switchover was the reason.
-    overlaps: u64,
-    planned: u64,
-    witnessed: u64,
-}
-
-impl Tally {
-    pub fn add(&mut self, other: &Tally) {
-        self.runs += other.runs;
-        for (sum, more) in self.takeovers.iter_mut().zip(other.takeovers) {
-            *sum += more;
-        }
-        for (sum, more) in self.stops.iter_mut().zip(other.stops) {
-            *sum += more;
-        }
-        self.overslept += other.overslept;
-        self.abandoned += other.abandoned;
-        self.overlaps += other.overlaps;
-        self.planned += other.planned;
-        self.witnessed += other.witnessed;
-    }
-
-    /// A simulation in which nothing goes wrong shows nothing.
-    pub fn covers_everything(&self) {
-        let counts = [self.overslept, self.abandoned, self.overlaps, self.planned, self.witnessed];
-        let rare = self.takeovers.iter().chain(&self.stops).chain(&counts).min().copied();
-        assert!(rare.is_some_and(|rare| rare >= 20), "{self:?}");
-        assert!(self.runs >= super::RUNS, "{self:?}");
-    }
-}
+/// A claim of the addresses, with a request that is lost.
+const CLAIM: u64 = API_TIMEOUT + 1_000 * MS;
+/// Calls come and go for so long after the faults.
+const CALLS_AFTER: u64 = 1_500 * MS;
 
 /// What a host's machine is told when its pair thread wakes.
 type Mail = Box<dyn FnOnce(&mut Machine, Time)>;
@@ -118,8 +59,10 @@ struct Node {
     rate_ppm: i64,
     pair_asleep_until: u64,
     process_asleep_until: u64,
-    /// The end of its last sleep or start.
+    /// The end of its last sleep or start, and of its last sleep.
     awake_since: u64,
+    slept_until: u64,
+    crashed_at: u64,
     lease_until: Time,
     disk: u64,
     inbox: VecDeque<Delivery>,
@@ -132,6 +75,10 @@ struct Node {
     /// The highest active generation of the peer that its machine was told of.
     told: Option<Generation>,
     unfit: bool,
+    /// As its machine knows it.
+    told_unfit: bool,
+    /// It could not be let, by its health or by the API, until then.
+    unable_until: u64,
     api_lost: bool,
     api_good_since: u64,
     claimed_at: u64,
@@ -153,7 +100,8 @@ enum What {
     /// A request reaches the API.
     Api(usize, u64, Ask),
     Answer(usize, u64, Answer),
-    Prepared(usize, u64),
+    Calls(calls::Event),
+    Report(usize, u64, Report),
     Start(usize),
     Fault,
     Calm,
@@ -172,9 +120,12 @@ pub struct World {
     wires: [[Wire; 2]; 2],
     /// The last time that a heartbeat was lost on both paths or came late.
     network_bad: u64,
+    /// Nothing comes through on the line of the replication.
+    line_cut: bool,
     holder: Option<usize>,
     moved_at: u64,
-    calls: Box<dyn Calls>,
+    calls: Calls,
+    broken: Option<String>,
     activated: HashSet<Generation>,
     overlapping: bool,
     tally: Tally,
@@ -186,7 +137,7 @@ impl World {
         let nodes = [0, 1].map(|at| node(&plan, at, &mut random));
         let wires =
             [[Wire::calm(&mut random), Wire::calm(&mut random)], [Wire::calm(&mut random), Wire::calm(&mut random)]];
-        let calls = Box::new(Delay::new((30 + below(&mut random, 300)) * MS));
+        let calls = Calls::new(&mut random, plan.faults_until + CALLS_AFTER);
         let tally = Tally { runs: 1, witnessed: u64::from(plan.witness), ..Tally::default() };
         let mut world = World {
             plan,
@@ -199,9 +150,11 @@ impl World {
             nodes,
             wires,
             network_bad: 0,
+            line_cut: false,
             holder: None,
             moved_at: 0,
             calls,
+            broken: None,
             activated: HashSet::new(),
             overlapping: false,
             tally,
@@ -236,6 +189,8 @@ impl World {
         if let Some(what) = wrong_since {
             return Err(format!("not settled after the faults: {what}"));
         }
+        self.calls.verify()?;
+        self.tally.calls = self.calls.figures();
         for node in &self.nodes {
             let counters = node.machine.counters();
             self.tally.overslept += counters.overslept;
@@ -260,7 +215,10 @@ impl World {
                 && !transmit[1 - active]
                 && (!self.plan.witness || self.holder == Some(active))
         });
-        (!settled).then(|| format!("{roles:?}, transmitting {transmit:?}, addresses at {:?}", self.holder))
+        match active {
+            Some(active) if settled => self.calls.unsettled(active),
+            _ => Some(format!("{roles:?}, transmitting {transmit:?}, addresses at {:?}", self.holder)),
+        }
     }
 
     fn after(&mut self, us: u64, what: What) {
@@ -292,7 +250,7 @@ impl World {
 
     /// What must hold at every instant.
     fn check(&mut self) -> Result<(), String> {
-        if let Some(what) = self.calls.complaint() {
+        if let Some(what) = self.broken.take() {
             return Err(format!("{} µs: {what}", self.now));
         }
         if !(self.transmits(0) && self.transmits(1)) {
@@ -372,7 +330,13 @@ impl World {
                 }
                 self.tell(at, boot, move |machine, now| machine.answered(now, answer));
             }
-            What::Prepared(at, boot) => self.tell(at, boot, move |machine, now| machine.prepared(now)),
+            What::Calls(event) => self.with_calls(|calls, around, random| calls.happen(around, random, event))?,
+            What::Report(at, boot, report) => self.tell(at, boot, move |machine, now| match report {
+                Report::Synced(synced) => machine.synced(now, synced),
+                Report::Whole(whole) => machine.whole(now, whole),
+                Report::Prepared => machine.prepared(now),
+                _ => {}
+            }),
             What::Fault => {
                 if self.now < self.plan.faults_until {
                     self.fault();
@@ -386,6 +350,53 @@ impl World {
             What::Turn(..) | What::Effects(..) => {}
         }
         Ok(())
+    }
+
+    /// Turns what carries the calls, and takes what came of it.
+    fn with_calls(
+        &mut self,
+        turn: impl FnOnce(&mut Calls, &Around, &mut ChaCha8Rng) -> Result<(), String>,
+    ) -> Result<(), String> {
+        let around = Around {
+            now: self.now,
+            clock: [self.local(0), self.local(1)],
+            up: [self.nodes[0].up, self.nodes[1].up],
+            asleep_until: [self.nodes[0].process_asleep_until, self.nodes[1].process_asleep_until],
+            transmits: [self.transmits(0), self.transmits(1)],
+            cut: self.line_cut,
+        };
+        let result = turn(&mut self.calls, &around, &mut self.random);
+        for Do(when, event) in std::mem::take(&mut self.calls.todo) {
+            self.after(when.saturating_sub(self.now), What::Calls(event));
+        }
+        for (at, report) in std::mem::take(&mut self.calls.reports) {
+            self.say(|| format!("the slow path of {} reports {report:?}", NAMES[at]));
+            let boot = self.nodes[at].boot;
+            self.after(10, What::Report(at, boot, report));
+        }
+        result.map_err(|what| format!("{} µs: {what}", self.now))
+    }
+
+    /// Whether this host may go on, or stop, without regard to calls that only the other one, or only it, has: who could
+    /// have known better was not heard, or could not be let.
+    fn excused(&self, at: usize, order: &Order) -> bool {
+        let other = &self.nodes[1 - at];
+        // A claim takes as long as the provider does.
+        let claim = if self.plan.witness { CLAIM } else { 0 };
+        let lately = |since: u64| since > 0 && since + claim + DETECTION + HEALED > self.now;
+        let slept = lately(other.slept_until.max(self.nodes[at].slept_until));
+        let unheard = lately(self.network_bad + u64::from(self.network_bad > 0) * START_PATIENCE.as_micros() as u64);
+        // What its provider said last may count for longer than the API is lost.
+        let refused = other.machine.view(self.local(1 - at)).rehearsal.is_some();
+        let unable = other.unfit || refused || other.api_lost || lately(other.unable_until);
+        match order {
+            Order::Activate { cause: Cause::Silence | Cause::Alone, .. } => slept || unheard || unable,
+            Order::Activate { cause: Cause::Elected | Cause::Handover, .. } => unable,
+            Order::Deactivate { reason: Reason::Outranked | Reason::AddressesGone } => slept || unheard,
+            // The one that it stopped for has crashed since.
+            Order::Deactivate { reason: Reason::Switchover | Reason::Fault } => lately(other.crashed_at),
+            _ => false,
+        }
     }
 
     /// What another thread has to say reaches the pair thread when it is awake.
@@ -429,11 +440,10 @@ impl World {
     }
 
     fn settle(&mut self, at: usize, now: Time) {
-        let both = self.nodes.iter().all(|node| node.up) && !self.wires.iter().flatten().all(|wire| wire.cut);
-        self.calls.connected(Time::from_micros(self.now), both);
-        let synced = self.calls.synced(at);
         let node = &mut self.nodes[at];
-        node.machine.synced(now, synced);
+        if std::mem::replace(&mut node.told_unfit, node.unfit) {
+            node.unable_until = self.now;
+        }
         let fit = if node.unfit { Err("a fault of the simulation".into()) } else { Ok(()) };
         node.machine.fit(now, fit);
         node.machine.tick(now);
@@ -448,7 +458,7 @@ impl World {
             self.after(stall, What::Effects(at, boot, now, outputs, told));
             self.sleep(at, stall, false);
         } else if let Err(what) = self.effects(at, now, outputs, None) {
-            self.calls = Box::new(Broken(what));
+            self.broken = Some(what);
         }
         let node = &mut self.nodes[at];
         node.turn += 1;
@@ -520,28 +530,22 @@ impl World {
     }
 
     fn order(&mut self, at: usize, order: Order) -> Result<(), String> {
-        let now = Time::from_micros(self.now);
         self.say(|| format!("{}: {order:?}", NAMES[at]));
-        match order {
-            Order::Activate { generation, .. } => {
-                let node = &mut self.nodes[at];
-                if node.disk < generation.number {
-                    return Err(format!("{} µs: active before {generation} is on disk", self.now));
-                }
-                (node.generation, node.activated_at) = (Some(generation.clone()), self.now);
-                if !self.activated.insert(generation.clone()) {
-                    return Err(format!("{} µs: {generation} a second time", self.now));
-                }
-                self.calls.activated(at, now);
+        if let Order::Activate { generation, .. } = &order {
+            let node = &mut self.nodes[at];
+            if node.disk < generation.number {
+                return Err(format!("{} µs: active before {generation} is on disk", self.now));
             }
-            Order::Deactivate { .. } => self.calls.deactivated(at, now),
-            Order::Prepare => {
-                let (takes, boot) = (below(&mut self.random, 30 * MS), self.nodes[at].boot);
-                self.after(takes, What::Prepared(at, boot));
+            (node.generation, node.activated_at) = (Some(generation.clone()), self.now);
+            if !self.activated.insert(generation.clone()) {
+                return Err(format!("{} µs: {generation} a second time", self.now));
             }
-            Order::Drain | Order::Resume => {}
         }
-        Ok(())
+        let excused = self.excused(at, &order);
+        self.with_calls(|calls, around, random| {
+            calls.order(around, random, at, order, excused);
+            Ok(())
+        })
     }
 
     fn api(&mut self, at: usize, boot: u64, ask: Ask) {
@@ -579,6 +583,7 @@ impl World {
             node.process_asleep_until = node.process_asleep_until.max(until);
         }
         node.awake_since = node.awake_since.max(until);
+        node.slept_until = node.slept_until.max(until);
         node.turn += 1;
         let turn = node.turn;
         let wakes = self.asleep_until(at) - self.now;
@@ -596,6 +601,11 @@ impl World {
         node.machine = Machine::new(settings(&self.plan, at), node.disk, now);
         node.channel = Channel::new(1 + 2 * node.boot + at as u64);
         node.awake_since = self.now;
+        let started = self.with_calls(|calls, around, random| {
+            calls.start(around, random, at);
+            Ok(())
+        });
+        self.broken = self.broken.take().or(started.err());
         self.turn(at);
     }
 
@@ -606,13 +616,15 @@ impl World {
         self.say(|| format!("{} crashes", NAMES[at]));
         let node = &mut self.nodes[at];
         node.up = false;
+        node.crashed_at = self.now;
         node.boot += 1;
         node.lease_until = Time::ZERO;
         (node.pair_asleep_until, node.process_asleep_until) = (0, 0);
         (node.generation, node.told) = (None, None);
         node.inbox.clear();
         node.mail.clear();
-        self.calls.crashed(at);
+        let crashed = self.with_calls(|calls, around, random| calls.crash(around, random, at));
+        self.broken = self.broken.take().or(crashed.err());
         let counters = self.nodes[at].machine.counters().clone();
         for (sum, more) in self.tally.takeovers.iter_mut().zip(counters.takeovers) {
             *sum += more;
@@ -623,7 +635,25 @@ impl World {
 
     fn fault(&mut self) {
         let at = below(&mut self.random, 2) as usize;
-        match below(&mut self.random, 12) {
+        match below(&mut self.random, 15) {
+            12 => {
+                self.say(|| "the connection of the replication is reset".into());
+                let reset = self.with_calls(|calls, around, random| {
+                    calls.reset(around, random);
+                    Ok(())
+                });
+                self.broken = self.broken.take().or(reset.err());
+            }
+            13 => {
+                self.say(|| "nothing comes through on the line of the replication".into());
+                self.line_cut = true;
+            }
+            14 => {
+                let most = if chance(&mut self.random, 10) { 3_000 * MS } else { 300 * MS };
+                let us = below(&mut self.random, most);
+                self.say(|| format!("the slow path of {} stalls {us} µs", NAMES[at]));
+                self.calls.stall(self.now, at, us);
+            }
             0 => {
                 let us = below(&mut self.random, 500 * MS);
                 self.say(|| format!("the pair thread of {} sleeps {us} µs", NAMES[at]));
@@ -650,7 +680,10 @@ impl World {
                 }
             }
             8 => {
-                self.nodes[at].unfit ^= true;
+                let node = &mut self.nodes[at];
+                node.unfit ^= true;
+                node.unable_until = self.now;
+                self.say(|| format!("{} is {}", NAMES[at], if self.nodes[at].unfit { "unfit" } else { "fit" }));
                 self.turn(at);
             }
             9 => {
@@ -662,6 +695,7 @@ impl World {
                 let node = &mut self.nodes[at];
                 node.api_lost ^= true;
                 node.api_good_since = self.now + API_TIMEOUT;
+                node.unable_until = self.now;
             }
             _ => {
                 self.wire(0, Wire::calm);
@@ -675,6 +709,7 @@ impl World {
         for path in usize::from(self.plan.sound_path)..2 {
             self.wires[from][path] = make(&mut self.random);
         }
+        self.line_cut = false;
         self.say(|| format!("the wires from {}: {:?}", NAMES[from], self.wires[from]));
     }
 
@@ -682,17 +717,20 @@ impl World {
         for path in usize::from(self.plan.sound_path)..2 {
             self.wires[from][path].cut = true;
         }
+        self.line_cut |= !self.plan.sound_path;
         self.say(|| format!("nothing comes through from {}", NAMES[from]));
     }
 
     fn calm(&mut self) {
         self.say(|| "all faults end".into());
+        self.line_cut = false;
         for at in 0..2 {
             self.wires[at] = [Wire::calm(&mut self.random), Wire::calm(&mut self.random)];
             let node = &mut self.nodes[at];
-            node.unfit = false;
-            node.api_lost = false;
+            node.unable_until = if node.unfit || node.api_lost { self.now } else { node.unable_until };
+            (node.unfit, node.api_lost) = (false, false);
             node.api_good_since = self.now + API_TIMEOUT;
+            self.calls.stall(self.now, at, 0);
             self.start(at);
         }
     }
@@ -722,6 +760,8 @@ fn node(plan: &Plan, at: usize, random: &mut ChaCha8Rng) -> Node {
         pair_asleep_until: 0,
         process_asleep_until: 0,
         awake_since: 0,
+        slept_until: 0,
+        crashed_at: 0,
         lease_until: Time::ZERO,
         disk: 0,
         inbox: VecDeque::new(),
@@ -732,25 +772,11 @@ fn node(plan: &Plan, at: usize, random: &mut ChaCha8Rng) -> Node {
         activated_at: 0,
         told: None,
         unfit: false,
+        told_unfit: false,
+        unable_until: 0,
         api_lost: false,
         api_good_since: 0,
         claimed_at: 0,
         seen_here: 0,
-    }
-}
-
-/// Carries a broken promise to the next check.
-struct Broken(String);
-
-impl Calls for Broken {
-    fn activated(&mut self, _: usize, _: Time) {}
-    fn deactivated(&mut self, _: usize, _: Time) {}
-    fn crashed(&mut self, _: usize) {}
-    fn connected(&mut self, _: Time, _: bool) {}
-    fn synced(&self, _: usize) -> bool {
-        false
-    }
-    fn complaint(&self) -> Option<String> {
-        Some(self.0.clone())
     }
 }
