@@ -226,7 +226,7 @@ fn api_lost_active(lab: &mut Lab<'_>) -> Result<String> {
 fn api_lost_standby(lab: &mut Lab<'_>) -> Result<String> {
     let active = lab.active().context("not exactly one is active")?;
     let standby = 1 - active;
-    let size = Size::twenty(60);
+    let size = Size::without_hold(60);
     let load = Load::begin(lab, &size)?;
     cloud(lab)?.cut(standby, true)?;
     let said = lab.wait_for_status(standby, Duration::from_secs(40), |status| {
