@@ -5,6 +5,8 @@ pub mod appliance;
 pub mod book;
 pub mod by_hand;
 pub mod cleanup;
+pub mod cloud;
+pub mod connected;
 pub mod demo;
 pub mod frame;
 pub mod inject;
