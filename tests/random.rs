@@ -9,7 +9,7 @@ use std::{
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use tandem::{
     base::{Time, ids::PortId},
     config::Config,
@@ -20,6 +20,7 @@ use tandem::{
         message::{Framer, Message},
         sdp::Sdp,
     },
+    slow::ng::web::{Dress, Step, Web},
     wire::{ethernet, ipv4, ipv6, rtcp, rtp, udp},
 };
 
@@ -190,6 +191,42 @@ fn session_descriptions() {
             let _ = sdp.write();
         }
     });
+}
+
+/// Requests and WebSocket frames with the `ng` protocol in them: the same answers however they are cut, and nothing kept beyond
+/// what was sent.
+#[test]
+fn ng_requests() {
+    let post = b"POST /ng HTTP/1.1\r\nHost: h\r\nContent-Type: application/x-rtpengine-ng\r\nContent-Length: 19\r\n\r\n1 d7:command4:pinge";
+    let plain = b"POST /ng-plain HTTP/1.1\r\nContent-Type: application/json\r\nContent-Length: 2\r\nExpect: 100-continue\r\n\r\n{}";
+    let upgrade =
+        b"GET / HTTP/1.1\r\nHost: h\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\n\
+        Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Protocol: ng.rtpengine.com\r\n\r\n\
+        \x82\x84\0\0\0\x001 de\x89\x80\0\0\0\0\x01\x81\0\0\0\0x\x80\x81\0\0\0\0y";
+    storm("ng requests", &[post, plain, upgrade], |data, random| {
+        let cut = random.below(data.len() + 1);
+        let whole = web_answers(&[data]);
+        assert_eq!(whole, web_answers(&[&data[..cut], &data[cut..]]), "cut at {cut}: {data:?}");
+        // Each byte is a request's or a frame's once, and no answer is longer than a thousand bytes for each of them.
+        assert!(whole.len() <= 1_000 * (data.len() + 1));
+    });
+}
+
+/// What comes back to these pieces; being told to send a body is no answer.
+fn web_answers(pieces: &[&[u8]]) -> String {
+    let (mut web, mut incoming, mut outgoing) = (Web::default(), BytesMut::new(), Vec::new());
+    let mut answer = |bytes: &Bytes, dress: Dress| Some(Bytes::from(format!("{dress:?} {}", bytes.len())));
+    'connection: for piece in pieces {
+        incoming.extend_from_slice(piece);
+        loop {
+            match web.step(&mut incoming, &mut outgoing, &mut answer) {
+                Step::Again => {}
+                Step::Wait => break,
+                Step::Close => break 'connection,
+            }
+        }
+    }
+    outgoing.escape_ascii().to_string().replace("HTTP/1.1 100 Continue\\r\\n\\r\\n", "")
 }
 
 struct NoKernel;

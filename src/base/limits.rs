@@ -157,6 +157,9 @@ pub const NG_LISTED: usize = 1_000;
 pub const NG_KEYS_NOTED: usize = 256;
 /// The longest that `delete-delay` keeps a call.
 pub const NG_DELETE_DELAY: Duration = Duration::from_secs(3_600);
+/// The head of a request that brings one by HTTP, and its fields.
+pub const NG_HTTP_HEAD_BYTES: usize = 8_192;
+pub const NG_HTTP_HEADERS: usize = 64;
 /// Connections of the `ng` protocol at once, over all its listeners.
 pub const NG_CONNECTIONS: usize = 64;
 /// Bytes that wait to be sent on one of them; past this its peer is taken for dead.

@@ -313,6 +313,7 @@ pub const KEYS: &[Key] = &[
     key("ng", Kind::Table, "the protocol is not spoken", "the ng control protocol: Kamailio or OpenSIPS drive media as they drive rtpengine"),
     key("ng.udp", Kind::List { of: &Kind::Socket, min: 0, max: 16 }, "[\"127.0.0.1:2223\"]", "where it is heard over UDP"),
     key("ng.tcp", Kind::List { of: &Kind::Socket, min: 0, max: 16 }, "[]", "where it is heard over TCP"),
+    key("ng.http", Kind::List { of: &Kind::Socket, min: 0, max: 16 }, "[]", "where it is heard in HTTP requests and over WebSocket, without TLS"),
     key("ng.allow", Kind::List { of: &Kind::Network, min: 1, max: 256 }, "[\"127.0.0.0/8\", \"::1/128\"]", "who may send commands; others are not heard"),
     required("ng.media", NAMES, "names of the `[[address]]`es that carry media where a command names no interface, used in turn"),
     key("ng.interface", Kind::Tables { min: 0, max: 64 }, "none", "names for several addresses together; each `[[address]]` is an interface by its own name"),

@@ -16,7 +16,7 @@ pub mod saved;
 pub mod session;
 #[cfg(test)]
 #[cfg(not(tandem_loom))]
-mod tests;
+pub(crate) mod tests;
 
 pub use format::{Encoding, Format};
 pub use saved::{MediaChanges, SavedMedia};

@@ -37,7 +37,7 @@ ring_s = 60
 "#;
 
 /// Every destination is on the link, and answers at once.
-struct Link;
+pub struct Link;
 
 impl Kernel for Link {
     fn gateway(&mut self, destination: IpAddr) -> Option<(PortId, IpAddr)> {

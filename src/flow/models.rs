@@ -1,5 +1,5 @@
 //! The concurrency of this room under every interleaving, by loom:
-//! `RUSTFLAGS="--cfg tandem_loom" cargo test --no-default-features --lib flow::models`.
+//! `TANDEM_LOOM=1 cargo test --no-default-features --lib flow::models`.
 
 use std::net::{IpAddr, SocketAddr};
 

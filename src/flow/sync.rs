@@ -1,4 +1,4 @@
-//! The atomics of this room: the standard ones, or loom's where `--cfg tandem_loom` explores every interleaving.
+//! The atomics of this room: the standard ones, or loom's where TANDEM_LOOM is set and the models explore every interleaving.
 
 #[cfg(tandem_loom)]
 pub use loom::sync::atomic::{AtomicU64, Ordering, fence};

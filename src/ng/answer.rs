@@ -43,10 +43,10 @@ impl Ng {
         request: &Request,
         media: &mut dyn MediaControl,
     ) -> Result<Dictionary, NgError> {
-        let call_id = request.call_id.as_deref().ok_or(NgError::Missing("call-id"))?;
-        let from = request.from_tag.as_deref().ok_or(NgError::Missing("from-tag"))?;
+        let call_id = request.needs_call_id()?;
+        let from = request.needs_from_tag()?;
         let to = request.to_tag.as_deref().ok_or(NgError::Missing("to-tag"))?;
-        let sdp = request.sdp.as_ref().ok_or(NgError::Missing("sdp"))?;
+        let sdp = request.needs_sdp()?;
         let number = *self.by_id.get(call_id).ok_or(NgError::UnknownCall)?;
         let call = self.calls.get(&number).ok_or(NgError::UnknownCall)?;
         let (at, offerer) = call.answered_by(from, to, request.branch.as_deref()).ok_or(NgError::NoOffer)?;

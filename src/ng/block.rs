@@ -27,7 +27,7 @@ impl Ng {
         on: bool,
         media: &mut dyn MediaControl,
     ) -> Result<Dictionary, NgError> {
-        let call_id = request.call_id.as_deref().ok_or(NgError::Missing("call-id"))?;
+        let call_id = request.needs_call_id()?;
         let number = *self.by_id.get(call_id).ok_or(NgError::UnknownCall)?;
         let call = self.calls.get_mut(&number).ok_or(NgError::UnknownCall)?;
         let set = |blocked: &mut Blocked| *if events { &mut blocked.events } else { &mut blocked.media } = on;

@@ -27,7 +27,7 @@ impl Ng {
         request: &Request,
         media: &mut dyn MediaControl,
     ) -> Result<Dictionary, NgError> {
-        let call_id = request.call_id.as_deref().ok_or(NgError::Missing("call-id"))?;
+        let call_id = request.needs_call_id()?;
         let Some((number, part)) =
             self.by_id.get(call_id).and_then(|number| Some((*number, self.part(*number, request)?)))
         else {

@@ -189,12 +189,23 @@ impl Ng {
             self.counters.repeated += 1;
             return Some(reply);
         }
-        let mut reply = message.reply(&self.carry_out(now, &message, media));
-        if reply.len() > NG_MESSAGE_BYTES {
-            reply = message.reply(&failure("the answer does not fit into a datagram"));
-        }
+        let reply = self.reply(now, &message, media);
         self.cookies.keep(now, source, &message.cookie, &reply);
         Some(reply)
+    }
+
+    /// The same of a message without a cookie: nothing tells it from one that comes again, and nothing is kept of it.
+    pub fn plain(&mut self, now: Time, bytes: &Bytes, media: &mut dyn MediaControl) -> Option<Bytes> {
+        let heard = !self.standby && bytes.len() <= NG_MESSAGE_BYTES;
+        heard.then(|| self.reply(now, &Message::plain(bytes), media))
+    }
+
+    fn reply(&mut self, now: Time, message: &Message, media: &mut dyn MediaControl) -> Bytes {
+        let reply = message.reply(&self.carry_out(now, message, media));
+        if reply.len() > NG_MESSAGE_BYTES {
+            return message.reply(&failure("the answer does not fit into a datagram"));
+        }
+        reply
     }
 
     fn carry_out(&mut self, now: Time, message: &Message, media: &mut dyn MediaControl) -> Dictionary {

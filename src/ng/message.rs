@@ -1,7 +1,7 @@
 //! One message: a cookie, a blank, and a dictionary in bencode or JSON. Pure; slow-path thread.
 //!
 //! Always holds: what has a cookie gets an answer that begins with it, in the way of writing that it came in; without a
-//! cookie there is nobody to answer.
+//! cookie there is nobody to answer, unless it came by a way of which each message has one answer.
 
 use bytes::Bytes;
 
@@ -31,23 +31,34 @@ impl Message {
     pub fn parse(bytes: &Bytes) -> Option<Message> {
         let cookie = cookie(bytes)?;
         let payload = bytes.slice(cookie.len() + 1..);
+        Some(Message::of(cookie, &payload))
+    }
+
+    /// What comes without a cookie, by a way that tells whom to answer.
+    pub fn plain(bytes: &Bytes) -> Message {
+        Message::of(Bytes::new(), bytes)
+    }
+
+    fn of(cookie: Bytes, payload: &Bytes) -> Message {
         let format = if payload.first() == Some(&b'{') { Format::Json } else { Format::Bencode };
         let body = match (format, payload.first()) {
-            (Format::Json, _) => json::read(&payload).map_err(|e| NgError::Json(e.to_string())),
-            (Format::Bencode, Some(b'd')) => bencode::read(&payload).map_err(NgError::from),
+            (Format::Json, _) => json::read(payload).map_err(|e| NgError::Json(e.to_string())),
+            (Format::Bencode, Some(b'd')) => bencode::read(payload).map_err(NgError::from),
             (Format::Bencode, _) => Err(NgError::Format),
         };
         let body = body.and_then(|value| match value {
             Value::Dictionary(dictionary) => Ok(dictionary),
             _ => Err(NgError::Format),
         });
-        Some(Message { cookie, format, body })
+        Message { cookie, format, body }
     }
 
     pub fn reply(&self, body: &Dictionary) -> Bytes {
         let mut out = Vec::with_capacity(1_024);
-        out.extend_from_slice(&self.cookie);
-        out.push(b' ');
+        if !self.cookie.is_empty() {
+            out.extend_from_slice(&self.cookie);
+            out.push(b' ');
+        }
         match self.format {
             Format::Bencode => bencode::write_dictionary(body, &mut out),
             Format::Json => out.extend_from_slice(&json::write(body)),
@@ -103,6 +114,15 @@ mod tests {
         assert_eq!(question.reply(&pong), "5323_1 d6:result4:ponge");
         let question = parse("x {\"command\":\"ping\"}").unwrap();
         assert_eq!(question.reply(&pong), "x {\"result\":\"pong\"}");
+    }
+
+    #[test]
+    fn what_may_come_without_a_cookie_is_answered_without_one() {
+        let pong = Dictionary::default().with("result", "pong");
+        let question = Message::plain(&Bytes::from_static(b"{\"command\":\"ping\"}"));
+        assert_eq!(question.body.as_ref().unwrap().get("command").and_then(Value::text), Some("ping"));
+        assert_eq!(question.reply(&pong), "{\"result\":\"pong\"}");
+        assert!(Message::plain(&Bytes::new()).body.is_err());
     }
 
     #[test]

@@ -35,9 +35,9 @@ impl Ng {
         request: &Request,
         media: &mut dyn MediaControl,
     ) -> Result<Dictionary, NgError> {
-        let call_id = request.call_id.as_deref().ok_or(NgError::Missing("call-id"))?;
-        let from = request.from_tag.as_deref().ok_or(NgError::Missing("from-tag"))?;
-        let sdp = request.sdp.as_ref().ok_or(NgError::Missing("sdp"))?;
+        let call_id = request.needs_call_id()?;
+        let from = request.needs_from_tag()?;
+        let sdp = request.needs_sdp()?;
         let mut description = Sdp::parse(sdp)?.0;
         if request.options.loop_protect && is_marked(&description, &self.mark) {
             return Ok(rewritten(sdp.clone()));

@@ -166,6 +166,18 @@ pub struct Request {
 }
 
 impl Request {
+    pub fn needs_call_id(&self) -> Result<&str, NgError> {
+        self.call_id.as_deref().ok_or(NgError::Missing("call-id"))
+    }
+
+    pub fn needs_from_tag(&self) -> Result<&str, NgError> {
+        self.from_tag.as_deref().ok_or(NgError::Missing("from-tag"))
+    }
+
+    pub fn needs_sdp(&self) -> Result<&bytes::Bytes, NgError> {
+        self.sdp.as_ref().ok_or(NgError::Missing("sdp"))
+    }
+
     pub fn read(message: &Dictionary) -> Result<Request, NgError> {
         let command = message.get("command").and_then(Value::text).ok_or(NgError::Missing("command"))?;
         let mut request = Request {

@@ -6,7 +6,13 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use sdp_types::{Attribute, Connection, Media, Session};
 
 use super::request::{Options, Replace};
-use crate::{control::Local, sip::sdp::formats::Spec};
+use crate::{
+    control::Local,
+    sip::sdp::{
+        attributes::{ALTERNATIVES, ICE, KEYING},
+        formats::Spec,
+    },
+};
 
 /// What becomes of a section.
 pub enum Fate<'a> {
@@ -30,38 +36,8 @@ pub struct Carried<'a> {
     pub keys: bool,
 }
 
-/// What makes media go past tandem, or wants of tandem what it has not: ICE (RFC 8839), DTLS and keys (RFC 8122, RFC 8842,
-/// RFC 4567, RFC 6189), one port for several sections (RFC 8843), other addresses and transports (RFC 5939, RFC 6871,
-/// RFC 4091, RFC 6947).
-const REMOVED: &[&str] = &[
-    "candidate",
-    "remote-candidates",
-    "end-of-candidates",
-    "ice-ufrag",
-    "ice-pwd",
-    "ice-lite",
-    "ice-mismatch",
-    "ice-options",
-    "ice-pacing",
-    "fingerprint",
-    "setup",
-    "connection",
-    "tls-id",
-    "dtls-id",
-    "key-mgmt",
-    "zrtp-hash",
-    "bundle-only",
-    "tcap",
-    "acap",
-    "pcfg",
-    "acfg",
-    "csup",
-    "creq",
-    "sescap",
-    "lcfg",
-    "alt",
-    "altc",
-];
+/// What makes media go past tandem, or wants of tandem what it has not; and one port for several sections (RFC 8843).
+const REMOVED: &[&[&str]] = &[ICE, KEYING, ALTERNATIVES, &["bundle-only"]];
 
 /// Marks descriptions that this node has rewritten.
 pub const LOOP_MARK: &str = "tandem";
@@ -214,7 +190,8 @@ fn rtcp(carried: &Carried<'_>, options: &Options) -> Option<String> {
 }
 
 fn is_removed(attribute: &Attribute) -> bool {
-    REMOVED.contains(&attribute.attribute.to_ascii_lowercase().as_str())
+    let name = attribute.attribute.to_ascii_lowercase();
+    REMOVED.iter().any(|names| names.contains(&name.as_str()))
 }
 
 fn is_bundle(attribute: &Attribute) -> bool {

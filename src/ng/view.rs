@@ -20,7 +20,7 @@ const USUALLY_LISTED: usize = 32;
 
 impl Ng {
     pub(super) fn query(&self, request: &Request, media: &dyn MediaControl) -> Result<Dictionary, NgError> {
-        let call_id = request.call_id.as_deref().ok_or(NgError::Missing("call-id"))?;
+        let call_id = request.needs_call_id()?;
         let number = *self.by_id.get(call_id).ok_or(NgError::UnknownCall)?;
         Ok(self.view(number, media).with("result", "ok"))
     }

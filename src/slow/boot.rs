@@ -22,7 +22,7 @@ use super::{
     floating::{FloatingAddresses, Place},
     kernel::NetlinkKernel,
     meters::{SlowMeters, WorkerMeters},
-    ng::NgSockets,
+    ng::{Listens, NgSockets},
     pair::Pair,
     resolver::Resolver,
     round::{
@@ -244,8 +244,9 @@ fn open_ng(config: &Config, now: Time, poll: &Poll) -> anyhow::Result<Option<NgS
     let mut mark = [0; 8];
     getrandom::fill(&mut mark).map_err(|e| anyhow::anyhow!("the kernel gives no random bytes: {e}"))?;
     let machine = Ng::new(settings, u64::from_ne_bytes(mark), now, epoch_ms());
-    let sockets = NgSockets::open(machine, &ng.udp, &ng.tcp, poll.registry(), TOKEN_NG)?;
-    tracing::info!(udp = ?ng.udp, tcp = ?ng.tcp, "the ng protocol is spoken");
+    let listens = Listens { udp: &ng.udp, tcp: &ng.tcp, http: &ng.http };
+    let sockets = NgSockets::open(machine, listens, poll.registry(), TOKEN_NG)?;
+    tracing::info!(udp = ?ng.udp, tcp = ?ng.tcp, http = ?ng.http, "the ng protocol is spoken");
     Ok(Some(sockets))
 }
 
@@ -309,7 +310,8 @@ fn launch(
     let mut sip_ports: Vec<u16> = destinations.filter_map(|d| port_of(&d.uri)).collect();
     sip_ports.extend(config.sip.listen.iter().flat_map(|l| l.transports.iter().map(|t| l.port_of(*t))));
     // Commands of proxies share the rate of SIP.
-    sip_ports.extend(config.ng.iter().flat_map(|ng| ng.udp.iter().chain(&ng.tcp)).map(SocketAddr::port));
+    sip_ports
+        .extend(config.ng.iter().flat_map(|ng| ng.udp.iter().chain(&ng.tcp).chain(&ng.http)).map(SocketAddr::port));
     sip_ports.sort_unstable();
     sip_ports.dedup();
     let mut running = Vec::with_capacity(workers.len());

@@ -3,7 +3,7 @@
 //! - `boot`: opens everything in order, runs the loop, takes everything down again.
 //! - `round`: the loop: wait, take what is ready, run what is due, send what came out.
 //! - `sockets`: SIP over UDP and TCP.
-//! - `ng`: the rtpengine control protocol over UDP and TCP.
+//! - `ng`: the rtpengine control protocol over UDP, TCP, HTTP and WebSocket.
 //! - `kernel`: next hops from the kernel's routes and neighbours.
 //! - `pair`: the same on a host of a pair: what goes to the standby, what comes from the active host.
 //! - `floating`: the floating addresses on this host.

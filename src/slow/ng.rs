@@ -1,4 +1,4 @@
-//! The sockets of the `ng` protocol, over UDP and TCP, and the machine behind them. Runs on the slow-path thread inside its
+//! The sockets of the `ng` protocol, over UDP, TCP and HTTP, and the machine behind them. Runs on the slow-path thread inside its
 //! poll loop; never blocks.
 //!
 //! Always holds: commands are read from allowed addresses only; a round takes a bounded number of them; what is buffered for a
@@ -17,17 +17,20 @@ use mio::{
 };
 use socket2::{Domain, Protocol, Socket, Type};
 
+use self::web::{Dress, Step, Web};
 use crate::{
     base::{
         Time,
-        limits::{NG_CONNECTIONS, NG_MESSAGE_BYTES, NG_OUTGOING_BYTES},
+        limits::{NG_CONNECTIONS, NG_HTTP_HEAD_BYTES, NG_MESSAGE_BYTES, NG_OUTGOING_BYTES},
     },
     control::MediaControl,
     ng::{Ng, message},
 };
 
-/// Listeners of both kinds together, as the configuration allows.
-const LISTENERS: usize = 32;
+/// Listeners of all kinds together, as the configuration allows.
+const LISTENERS: usize = 48;
+/// What is read from a connection before it is looked at: a message, in a request where it comes in one.
+const INCOMING_BYTES: usize = NG_HTTP_HEAD_BYTES + NG_MESSAGE_BYTES;
 /// Commands taken from one socket before the others get their turn: some milliseconds of work.
 const COMMANDS_AT_ONCE: usize = 32;
 /// Connections taken from one listener before the others get their turn.
@@ -47,6 +50,22 @@ pub enum NgSocketError {
 enum Listener {
     Udp(UdpSocket),
     Tcp(TcpListener),
+    Http(TcpListener),
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Over {
+    Udp,
+    Tcp,
+    Http,
+}
+
+/// Where it is listened, over each of them.
+#[derive(Clone, Copy, Debug)]
+pub struct Listens<'a> {
+    pub udp: &'a [SocketAddr],
+    pub tcp: &'a [SocketAddr],
+    pub http: &'a [SocketAddr],
 }
 
 struct Connection {
@@ -54,6 +73,10 @@ struct Connection {
     remote: SocketAddr,
     incoming: BytesMut,
     outgoing: Vec<u8>,
+    /// Messages come in requests, or in WebSocket's messages; None: they stand one behind another.
+    web: Option<Web>,
+    /// It ends once everything is sent.
+    closing: bool,
 }
 
 pub struct NgSockets {
@@ -73,18 +96,18 @@ impl NgSockets {
 
     pub fn open(
         machine: Ng,
-        udp: &[SocketAddr],
-        tcp: &[SocketAddr],
+        Listens { udp, tcp, http }: Listens<'_>,
         registry: &Registry,
         first_token: usize,
     ) -> Result<Self, NgSocketError> {
         let mut listeners = Vec::new();
-        for (at, kind) in udp.iter().map(|at| (*at, Type::DGRAM)).chain(tcp.iter().map(|at| (*at, Type::STREAM))) {
+        let all = [(udp, Over::Udp), (tcp, Over::Tcp), (http, Over::Http)];
+        for (at, over) in all.into_iter().flat_map(|(all, over)| all.iter().map(move |at| (*at, over))) {
             let token = Token(first_token + listeners.len());
-            let mut listener = bind(at, kind).map_err(|source| NgSocketError::Bind { at, source })?;
+            let mut listener = bind(at, over).map_err(|source| NgSocketError::Bind { at, source })?;
             match &mut listener {
                 Listener::Udp(socket) => registry.register(socket, token, Interest::READABLE),
-                Listener::Tcp(socket) => registry.register(socket, token, Interest::READABLE),
+                Listener::Tcp(socket) | Listener::Http(socket) => registry.register(socket, token, Interest::READABLE),
             }
             .map_err(NgSocketError::Poll)?;
             listeners.push(listener);
@@ -113,7 +136,7 @@ impl NgSockets {
         let index = token.0.saturating_sub(self.first_token);
         match self.listeners.get(index) {
             Some(Listener::Udp(_)) => self.datagrams(now, index, media),
-            Some(Listener::Tcp(_)) => self.accept(index),
+            Some(Listener::Tcp(_) | Listener::Http(_)) => self.accept(index),
             None => self.stream(now, token, media),
         }
     }
@@ -141,12 +164,16 @@ impl NgSockets {
 
     fn accept(&mut self, index: usize) -> bool {
         for _ in 0..ACCEPTS_AT_ONCE {
-            let Some(Listener::Tcp(listener)) = self.listeners.get(index) else { return false };
+            let (listener, web) = match self.listeners.get(index) {
+                Some(Listener::Tcp(listener)) => (listener, None),
+                Some(Listener::Http(listener)) => (listener, Some(Web::default())),
+                _ => return false,
+            };
             match listener.accept() {
                 // Whoever is not allowed, or one too many, is dropped, and thereby closed.
                 Ok((stream, remote)) => {
                     if self.machine.admits(remote.ip()) {
-                        self.adopt(stream, remote);
+                        self.adopt(stream, remote, web);
                     }
                 }
                 Err(e) if e.kind() == ErrorKind::WouldBlock => return false,
@@ -156,13 +183,14 @@ impl NgSockets {
         true
     }
 
-    fn adopt(&mut self, mut stream: TcpStream, remote: SocketAddr) {
+    fn adopt(&mut self, mut stream: TcpStream, remote: SocketAddr, web: Option<Web>) {
         let first = self.first_token + LISTENERS;
         let free = (first..first + NG_CONNECTIONS).map(Token).find(|token| !self.connections.contains_key(token));
         let Some(token) = free else { return };
         let _ = stream.set_nodelay(true);
         if self.registry.register(&mut stream, token, Interest::READABLE | Interest::WRITABLE).is_ok() {
-            let connection = Connection { stream, remote, incoming: BytesMut::new(), outgoing: Vec::new() };
+            let (incoming, outgoing) = (BytesMut::new(), Vec::new());
+            let connection = Connection { stream, remote, incoming, outgoing, web, closing: false };
             self.connections.insert(token, connection);
         }
     }
@@ -185,32 +213,57 @@ impl NgSockets {
 impl Connection {
     /// Reads, answers, writes. None: it is over. Some(true): there may be more.
     fn turn(&mut self, now: Time, machine: &mut Ng, buffer: &mut [u8], media: &mut dyn MediaControl) -> Option<bool> {
-        let open = self.read(buffer);
-        let mut taken = 0;
-        while taken < COMMANDS_AT_ONCE {
-            let waiting = self.incoming.split().freeze();
-            let len = match message::length(&waiting) {
-                Ok(Some(len)) => len,
-                Ok(None) => {
-                    self.incoming.extend_from_slice(&waiting);
-                    break;
-                }
-                Err(_) => return None,
-            };
-            self.incoming.extend_from_slice(waiting.get(len..).unwrap_or_default());
-            if let Some(reply) = machine.message(now, self.remote.ip(), &waiting.slice(..len), media) {
-                self.outgoing.extend_from_slice(&reply);
-            }
-            taken += 1;
+        // What comes behind the last request is not read.
+        let open = if self.closing { Some(false) } else { self.read(buffer) };
+        let mut more = !self.closing;
+        let mut left = COMMANDS_AT_ONCE;
+        while more && left > 0 {
+            more =
+                if self.web.is_some() { self.request(now, machine, media) } else { self.message(now, machine, media)? };
+            left -= 1;
         }
         self.write()?;
+        if self.closing && self.outgoing.is_empty() {
+            return None;
+        }
         let open = open?;
-        (self.outgoing.len() <= NG_OUTGOING_BYTES).then_some(open || taken == COMMANDS_AT_ONCE)
+        (self.outgoing.len() <= NG_OUTGOING_BYTES).then_some(open || more)
+    }
+
+    /// Carries out the message in front. None: it is none. False: it has not all come.
+    fn message(&mut self, now: Time, machine: &mut Ng, media: &mut dyn MediaControl) -> Option<bool> {
+        let waiting = self.incoming.split().freeze();
+        let len = match message::length(&waiting) {
+            Ok(Some(len)) => len,
+            Ok(None) => {
+                self.incoming.extend_from_slice(&waiting);
+                return Some(false);
+            }
+            Err(_) => return None,
+        };
+        self.incoming.extend_from_slice(waiting.get(len..).unwrap_or_default());
+        if let Some(reply) = machine.message(now, self.remote.ip(), &waiting.slice(..len), media) {
+            self.outgoing.extend_from_slice(&reply);
+        }
+        Some(true)
+    }
+
+    /// The same where messages come in requests.
+    fn request(&mut self, now: Time, machine: &mut Ng, media: &mut dyn MediaControl) -> bool {
+        let Some(web) = &mut self.web else { return false };
+        let source = self.remote.ip();
+        let mut answer = |bytes: &Bytes, dress| match dress {
+            Dress::Cookie => machine.message(now, source, bytes, media),
+            Dress::Plain => machine.plain(now, bytes, media),
+        };
+        let step = web.step(&mut self.incoming, &mut self.outgoing, &mut answer);
+        self.closing = step == Step::Close;
+        step == Step::Again
     }
 
     /// None: the peer has closed. Some(true): there may be more to read.
     fn read(&mut self, buffer: &mut [u8]) -> Option<bool> {
-        while self.incoming.len() <= NG_MESSAGE_BYTES {
+        while self.incoming.len() <= INCOMING_BYTES {
             match self.stream.read(buffer) {
                 Ok(0) => return None,
                 Ok(len) => self.incoming.extend_from_slice(&buffer[..len]),
@@ -236,8 +289,8 @@ impl Connection {
     }
 }
 
-fn bind(at: SocketAddr, kind: Type) -> io::Result<Listener> {
-    let protocol = if kind == Type::DGRAM { Protocol::UDP } else { Protocol::TCP };
+fn bind(at: SocketAddr, over: Over) -> io::Result<Listener> {
+    let (kind, protocol) = if over == Over::Udp { (Type::DGRAM, Protocol::UDP) } else { (Type::STREAM, Protocol::TCP) };
     let socket = Socket::new(Domain::for_address(at), kind, Some(protocol))?;
     // The address may come later: a floating one is only on the active node.
     match at {
@@ -247,22 +300,22 @@ fn bind(at: SocketAddr, kind: Type) -> io::Result<Listener> {
             socket.set_freebind_v6(true)?;
         }
     }
-    if kind == Type::STREAM {
-        socket.set_reuse_address(true)?;
-    } else {
+    if over == Over::Udp {
         // The kernel may grant less: that is its limit, not an error.
         let _ = socket.set_recv_buffer_size(UDP_BUFFER_BYTES);
+    } else {
+        socket.set_reuse_address(true)?;
     }
     socket.set_nonblocking(true)?;
     socket.bind(&at.into())?;
-    Ok(match kind {
-        Type::DGRAM => Listener::Udp(UdpSocket::from_std(socket.into())),
-        _ => {
-            socket.listen(BACKLOG)?;
-            Listener::Tcp(TcpListener::from_std(socket.into()))
-        }
-    })
+    if over == Over::Udp {
+        return Ok(Listener::Udp(UdpSocket::from_std(socket.into())));
+    }
+    socket.listen(BACKLOG)?;
+    let listener = TcpListener::from_std(socket.into());
+    Ok(if over == Over::Tcp { Listener::Tcp(listener) } else { Listener::Http(listener) })
 }
 
 #[cfg(test)]
 mod tests;
+pub mod web;

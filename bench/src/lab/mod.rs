@@ -1,5 +1,5 @@
 //! The veth lab: Debian's rtpengine, testpmd and tandem, each on the same core between the same cables, with the same
-//! generator and sink. Main thread.
+//! generator and sink, and tandem and rtpengine with the same calls, set up by the same `ng` commands. Main thread.
 //!
 //! What is measured: the highest rate without loss, by search, relayed and converted; the delay that is added, tandem's
 //! and testpmd's at the same rate; processor time for each packet. Subjects take turns, round by round, and each begins
@@ -10,6 +10,7 @@
 
 mod asm;
 mod bpf;
+mod calls;
 mod cost;
 mod delay;
 mod generator;

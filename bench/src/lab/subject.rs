@@ -1,36 +1,28 @@
-//! Two subjects on AF_XDP: the appliance with calls placed by SIP, and testpmd in io mode. Main thread.
+//! Two subjects on AF_XDP: the appliance with calls set up over `ng`, and testpmd in io mode. Main thread.
 
 use std::{
-    net::IpAddr,
+    net::SocketAddr,
     path::Path,
     time::{Duration, Instant},
 };
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, ensure};
+use serde_json::Value;
 use tandem_lab::{
     appliance::{Appliance, Device, Setup},
-    lab::source_root,
-    law::Law,
+    ng::Client,
     process::{Running, command_in},
-    sipp::{Formats, Phone, Sipp},
-    topology::{self, CALLEE, CALLER, SECOND, TANDEM_A, Topology},
+    topology::{CALLER, Topology},
 };
 
 use super::{
-    bpf::pin,
+    calls::{CONTROL, set_up},
     generator::Stream,
-    place::{BUFFERS, CALLS, DESCRIPTORS, GENERATOR_CPU, SUBJECT_CPU},
+    place::{BUFFERS, DESCRIPTORS, GENERATOR_CPU, SUBJECT_CPU},
 };
 
-/// New calls a second: what SIPp places without haste.
-const CALL_RATE: u32 = 400;
-/// Calls stay up until their phones are ended.
-const HOUR: Duration = Duration::from_secs(3600);
-
 pub struct Tandem {
-    /// Ended first: nobody waits for a BYE.
     pub appliance: Appliance,
-    _phones: Vec<Sipp>,
 }
 
 impl Tandem {
@@ -41,33 +33,18 @@ impl Tandem {
             descriptors: DESCRIPTORS,
             media_timeout_s: 0,
             log: "warn",
-            // The relayed calls' callee takes the caller's law, the other one the other: a trunk each.
-            callee_codecs: r#"["PCMU"]"#,
-            extra: format!(
-                "\n[[trunk]]\nname = \"other_law\"\naddress = \"b4\"\ncodecs = [\"PCMA\"]\ndestinations = [\"{}\"]\n\
-                 \n[[route]]\nprefix = \"8\"\nto = [\"other_law\"]\n",
-                topology::sip_uri(SECOND, false)
-            ),
+            extra: "\n[ng]\nmedia = [\"a4\"]\n".into(),
             ..Setup::new(Device::AfXdp)
         };
         let appliance = Appliance::start(binary, &setup, ground, room).context("tandem on AF_XDP")?;
-        // Phones inherit where this thread may run.
-        pin(&[GENERATOR_CPU])?;
-        let phones = place_calls(ground, room);
-        pin(&[GENERATOR_CPU, SUBJECT_CPU])?;
-        let phones = phones?;
+        let (relay, transcode) = set_up(&mut Client::open(&ground.tandem, CONTROL)?).context("tandem")?;
         let deadline = Instant::now() + Duration::from_secs(30);
         loop {
-            let (relay, transcode) = streams(&appliance)?;
-            if relay.len() == CALLS as usize && transcode.len() == CALLS as usize {
-                return Ok((Tandem { appliance, _phones: phones }, relay, transcode));
+            let ready = ready(&appliance)?;
+            if ready == relay.len() + transcode.len() {
+                return Ok((Tandem { appliance }, relay, transcode));
             }
-            ensure!(
-                Instant::now() < deadline,
-                "{} relayed and {} converted calls of {CALLS} each were set up",
-                relay.len(),
-                transcode.len()
-            );
+            ensure!(Instant::now() < deadline, "{ready} callers' streams are ready to go on");
             std::thread::sleep(Duration::from_millis(100));
         }
     }
@@ -80,62 +57,16 @@ impl Tandem {
     }
 }
 
-fn place_calls(ground: &Topology, room: &Path) -> Result<Vec<Sipp>> {
-    let scenarios = source_root().join("tests/scenarios");
-    let mut phones = Vec::new();
-    for (names, address, law, dial, port, media_port) in [
-        (("caller_relay", "callee_relay"), CALLEE, Law::Mu, "70", 5060, 30_000),
-        (("caller_law", "callee_law"), SECOND, Law::A, "80", 5061, 34_000),
-    ] {
-        let callee = Phone { name: names.1.into(), calls: CALLS, limit: HOUR, ..Phone::callee(address, law) };
-        phones.push(callee.start(&ground.callee, &scenarios, room)?);
-        wait_for_port(ground, address)?;
-        let caller = Phone {
-            name: names.0.into(),
-            port,
-            dial: dial.to_owned(),
-            media_port,
-            calls: CALLS,
-            rate: CALL_RATE,
-            formats: Formats::of(Law::Mu, None),
-            limit: HOUR,
-            ..Phone::caller(CALLER, TANDEM_A, Law::Mu)
-        }
-        .with("talk_ms", HOUR.as_millis());
-        phones.push(caller.start(&ground.caller, &scenarios, room)?);
-    }
-    Ok(phones)
-}
-
-fn wait_for_port(ground: &Topology, address: IpAddr) -> Result<()> {
-    for _ in 0..250 {
-        if !ground.callee.run("ss", &["-ulnH", &format!("src {address}:5060")])?.trim().is_empty() {
-            return Ok(());
-        }
-        std::thread::sleep(Duration::from_millis(20));
-    }
-    bail!("SIPp does not listen at {address}")
-}
-
-/// What the caller sends, as the workers' plans have it.
-fn streams(appliance: &Appliance) -> Result<(Vec<Stream>, Vec<Stream>)> {
+/// Streams of callers whose next hop is known, as the workers' plans have it.
+fn ready(appliance: &Appliance) -> Result<usize> {
     let flows = appliance.ask(&["flows", "--limit", "10000"])?;
-    let (mut relay, mut transcode) = (Vec::new(), Vec::new());
-    for flow in flows["rows"].as_array().context("`tandem flows` has no rows")? {
-        let address = |key: &str| -> Option<std::net::SocketAddr> { flow[key].as_str()?.parse().ok() };
-        let (Some(from), Some(to), Some(_)) = (address("source"), address("local"), address("destination")) else {
-            continue;
-        };
-        if from.ip() != CALLER
-            || flow["kind"] == "rtcp"
-            || flow["not_ready"].as_str().is_some_and(|why| !why.is_empty())
-        {
-            continue;
-        }
-        let list = if flow["transcode"].is_null() { &mut relay } else { &mut transcode };
-        list.push(Stream { from, to });
-    }
-    Ok((relay, transcode))
+    let rows = flows["rows"].as_array().context("`tandem flows` has no rows")?;
+    let of_caller = |flow: &&Value| {
+        let source: Option<SocketAddr> = flow["source"].as_str().and_then(|at| at.parse().ok());
+        source.is_some_and(|at| at.ip() == CALLER) && flow["kind"] != "rtcp" && flow["destination"].is_string()
+    };
+    let waits = |flow: &&Value| flow["not_ready"].as_str().is_some_and(|why| !why.is_empty());
+    Ok(rows.iter().filter(of_caller).filter(|flow| !waits(flow)).count())
 }
 
 pub struct Testpmd {

@@ -14,6 +14,9 @@ pub struct Ng {
     /// Where it is heard over TCP, one message behind another.
     #[serde(default)]
     pub tcp: Vec<SocketAddr>,
+    /// Where it is heard in HTTP requests and over WebSocket.
+    #[serde(default)]
+    pub http: Vec<SocketAddr>,
     /// Who may send commands: whoever can listens in on every call.
     #[serde(default = "default_allow")]
     pub allow: Vec<IpNet>,

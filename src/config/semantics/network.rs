@@ -5,7 +5,7 @@ use std::{collections::HashMap, net::IpAddr};
 use ipnet::IpNet;
 
 use super::Checker;
-use crate::config::{Address, Port, document::at};
+use crate::config::{Address, Config, Ec2Way, Port, document::at};
 
 pub(super) fn check(checker: &mut Checker<'_>) {
     let config = checker.config;
@@ -174,13 +174,19 @@ fn prefixes_apart(checker: &mut Checker<'_>) {
 fn on_its_port(checker: &mut Checker<'_>, index: usize, address: &Address) {
     let config = checker.config;
     let Some(port) = config.ports.iter().find(|port| port.name == address.port) else { return };
-    if checker.whole(&["port.addresses"]) && !on_link(port, address.local) {
+    if checker.whole(&["port.addresses"]) && !on_link(port, address.local) && !is_routed(config, address) {
         checker.error(
             at!["address", index, "local"],
             address.local.to_string(),
             format!("an address inside the networks of port {:?}: {}", port.name, list(&port.addresses)),
         );
     }
+}
+
+/// A route leads to it on whichever host is active: it may belong to no subnet.
+fn is_routed(config: &Config, address: &Address) -> bool {
+    let ec2 = config.ha.as_ref().and_then(|ha| ha.ec2.as_ref());
+    ec2.is_some_and(|ec2| ec2.addresses.iter().any(|way| way.name == address.name && way.by == Ec2Way::Route))
 }
 
 fn advertised(checker: &mut Checker<'_>, index: usize, address: &Address) {

@@ -58,6 +58,18 @@ fn each_way_with_what_it_needs_draws_no_word() {
 }
 
 #[test]
+fn only_what_a_route_leads_to_may_be_in_no_subnet() {
+    let folder = Folder::made();
+    let overlay = |way: &str| {
+        let table = format!("[ha.ec2]\n[[ha.ec2.address]]\nname = \"v4\"\n{way}\n");
+        said(&with(&(ha(&folder, "ec2") + &table)).replace("local = \"198.18.0.10\"", "local = \"203.0.113.77\""))
+    };
+    assert_eq!(overlay("by = \"route\"\ntables = [\"rtb-01234567\"]"), [""; 0]);
+    let found = overlay("by = \"secondary\"");
+    assert!(found.len() == 1 && found[0].contains("address[v4].local: found 203.0.113.77"), "{found:?}");
+}
+
+#[test]
 fn what_a_way_lacks_or_does_not_use_is_told() {
     for (way, expected) in [
         ("by = \"elastic\"", "ha.ec2.address[v4].by: found \"elastic\" without allocation"),

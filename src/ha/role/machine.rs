@@ -4,8 +4,8 @@
 use std::{collections::VecDeque, time::Duration};
 
 use super::{
-    Answer, Ask, Counters, FLAPPING_MOST, FLAPPING_WITHIN, GONE, Order, Output, PeerView, REHEARSE_EVERY,
-    REHEARSED_WITHIN, Reason, Settings, View, Wish,
+    Answer, Ask, Counters, FLAPPING_MOST, FLAPPING_WITHIN, GONE, Order, Output, PeerView, REHEARSE_AGAIN,
+    REHEARSE_EVERY, REHEARSED_WITHIN, Reason, Settings, View, Wish,
     active::{Active, Draining},
     claim::Claim,
 };
@@ -213,6 +213,9 @@ impl Machine {
             }
             Answer::Rehearsed(result) => {
                 self.asked[2] = false;
+                if result.is_err() {
+                    self.next_rehearsal = now + REHEARSE_AGAIN;
+                }
                 self.rehearsed = Some(result.map(|()| now).map_err(|error| error.to_string()));
             }
         }

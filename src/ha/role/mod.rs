@@ -51,6 +51,8 @@ pub const CONFIRM_IDLE: Duration = Duration::from_secs(5);
 pub const RETRY: Duration = Duration::from_secs(1);
 /// From one rehearsal of a claim to the next, and how old one may be that still counts.
 pub const REHEARSE_EVERY: Duration = Duration::from_secs(30);
+/// After one that failed: a slow answer must not cost half a minute of cover.
+pub const REHEARSE_AGAIN: Duration = Duration::from_secs(5);
 pub const REHEARSED_WITHIN: Duration = Duration::from_secs(90);
 /// Unplanned stops within this time lengthen the next hold-down, each twofold, and so many at most.
 pub const FLAPPING_WITHIN: Duration = Duration::from_secs(600);

@@ -18,12 +18,9 @@ use super::{
     value::{Dictionary, Value},
 };
 use crate::{
-    base::{
-        Time,
-        ids::{PortId, Side},
-    },
+    base::{Time, ids::Side},
     config::Config,
-    control::{engine::Engine, neighbours::Kernel},
+    control::{engine::Engine, tests::Link},
     flow::{FlowClass, FlowTable, Plan},
 };
 
@@ -49,20 +46,6 @@ max_calls = 20
 name = "out"
 media = ["b", "b6"]
 "#;
-
-struct Link;
-
-impl Kernel for Link {
-    fn gateway(&mut self, destination: IpAddr) -> Option<(PortId, IpAddr)> {
-        Some((PortId(0), destination))
-    }
-
-    fn watch(&mut self, _: PortId, _: IpAddr) -> Option<[u8; 6]> {
-        Some([2; 6])
-    }
-
-    fn forget(&mut self, _: PortId, _: IpAddr) {}
-}
 
 struct Rig {
     ng: Ng,

@@ -60,7 +60,7 @@ families! {
     NG_CALLS = Counter "tandem_ng_calls_total" [] "Calls begun by the ng protocol.";
     NG_CALLS_IN_PROGRESS = Gauge "tandem_ng_calls_in_progress" [] "Calls of the ng protocol in progress.";
     NG_CALLS_TIMED_OUT = Counter "tandem_ng_calls_timed_out_total" ["timeout"] "Calls of the ng protocol that ended because nobody answered, or nobody spoke.";
-    NG_CONNECTIONS = Gauge "tandem_ng_connections" [] "Connections of the ng protocol over TCP.";
+    NG_CONNECTIONS = Gauge "tandem_ng_connections" [] "Connections of the ng protocol over TCP and HTTP.";
     CDR_RECORDS = Counter "tandem_cdr_records_total" ["result"] "Call-detail records written, dropped (queue full) or failed (file).";
 
     // Packets, counted by the workers.

@@ -5,15 +5,8 @@ use sdp_types::{Attribute, Session};
 
 use super::audio::direction_named;
 
-/// Said by tandem itself, or about what ends at tandem.
-const REMOVED: &[&str] = &[
-    // Said anew, from the formats and ports that were agreed.
-    "rtpmap",
-    "fmtp",
-    "rtcp",
-    "rtcp-mux",
-    "rtcp-mux-only",
-    // ICE: RFC 8839.
+/// ICE: RFC 8839.
+pub const ICE: &[&str] = &[
     "candidate",
     "remote-candidates",
     "end-of-candidates",
@@ -23,48 +16,29 @@ const REMOVED: &[&str] = &[
     "ice-mismatch",
     "ice-options",
     "ice-pacing",
-    // Keys: RFC 8122, RFC 8842, RFC 4568, RFC 4567, RFC 8827, RFC 6189.
-    "fingerprint",
-    "setup",
-    "connection",
-    "tls-id",
-    "dtls-id",
-    "crypto",
-    "key-mgmt",
-    "identity",
-    "zrtp-hash",
+];
+
+/// Agreeing on keys elsewhere than in the description: RFC 8122, RFC 8842, RFC 4567, RFC 6189.
+pub const KEYING: &[&str] = &["fingerprint", "setup", "connection", "tls-id", "dtls-id", "key-mgmt", "zrtp-hash"];
+
+/// Other transports or addresses for the same media: RFC 5939, RFC 6871, RFC 4091, RFC 6947.
+pub const ALTERNATIVES: &[&str] = &["tcap", "acap", "pcfg", "acfg", "csup", "creq", "sescap", "lcfg", "alt", "altc"];
+
+/// Said by tandem itself, or about what ends at tandem.
+const REMOVED: &[&[&str]] = &[
+    // Said anew, from the formats and ports that were agreed.
+    &["rtpmap", "fmtp", "rtcp", "rtcp-mux", "rtcp-mux-only"],
+    ICE,
+    KEYING,
+    // Keys in the description, and who vouches for them: RFC 4568, RFC 8827.
+    &["crypto", "identity"],
     // Sources and grouping over sections that are refused: RFC 5576, RFC 8830, RFC 5888, RFC 8843, RFC 8851, RFC 8853.
-    "ssrc",
-    "ssrc-group",
-    "msid",
-    "msid-semantic",
-    "group",
-    "bundle-only",
-    "rid",
-    "simulcast",
-    // Other transports or addresses for the same media: RFC 5939, RFC 6871, RFC 4091, RFC 6947, RFC 4570.
-    "tcap",
-    "acap",
-    "pcfg",
-    "acfg",
-    "csup",
-    "creq",
-    "rmcap",
-    "omcap",
-    "mfcap",
-    "mscap",
-    "lcfg",
-    "sescap",
-    "alt",
-    "altc",
-    "source-filter",
+    &["ssrc", "ssrc-group", "msid", "msid-semantic", "group", "bundle-only", "rid", "simulcast"],
+    ALTERNATIVES,
+    // Media capabilities of RFC 6871, and sources by address: RFC 4570.
+    &["rmcap", "omcap", "mfcap", "mscap", "source-filter"],
     // About the other side's program and the relays before it.
-    "tool",
-    "nortpproxy",
-    "oldmediaip",
-    "oldmediaport",
-    "oldoip",
-    "oldcip",
+    &["tool", "nortpproxy", "oldmediaip", "oldmediaport", "oldoip", "oldcip"],
 ];
 
 /// What must not be seen on the other side: IP addresses, whosever, and the names in this description.
@@ -148,7 +122,7 @@ pub fn passed_on(attributes: &[Attribute], secrets: &Secrets, numbers: &[(u8, u8
 
 fn pass(attribute: &Attribute, secrets: &Secrets, numbers: &[(u8, u8)]) -> Option<Attribute> {
     let name = attribute.attribute.to_ascii_lowercase();
-    if REMOVED.contains(&name.as_str()) || direction_named(&name).is_some() {
+    if REMOVED.iter().any(|names| names.contains(&name.as_str())) || direction_named(&name).is_some() {
         return None;
     }
     // As it is written: an address may begin in the name and end in the value.

@@ -4,7 +4,7 @@
 //! `sdp-types` reads and writes the lines; what they mean, and which of them go on to the other side, is decided here.
 
 mod anchor;
-mod attributes;
+pub mod attributes;
 pub(crate) mod audio;
 pub(crate) mod formats;
 mod join;

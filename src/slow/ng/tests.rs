@@ -37,6 +37,7 @@ struct Rig {
     engine: Engine,
     udp: SocketAddr,
     tcp: SocketAddr,
+    http: SocketAddr,
 }
 
 /// `allow`: networks, as the configuration has them.
@@ -49,13 +50,14 @@ fn rig(allow: &str) -> Rig {
     let poll = Poll::new().unwrap();
     let machine = Ng::new(Settings::of(&config).unwrap(), 1, Time::ZERO, 0);
     let any = "127.0.0.1:0".parse().unwrap();
-    let sockets = NgSockets::open(machine, &[any], &[any], poll.registry(), 512).unwrap();
+    let listens = Listens { udp: &[any], tcp: &[any], http: &[any] };
+    let sockets = NgSockets::open(machine, listens, poll.registry(), 512).unwrap();
     let at = |listener: &Listener| match listener {
         Listener::Udp(socket) => socket.local_addr().unwrap(),
-        Listener::Tcp(socket) => socket.local_addr().unwrap(),
+        Listener::Tcp(socket) | Listener::Http(socket) => socket.local_addr().unwrap(),
     };
-    let (udp, tcp) = (at(&sockets.listeners[0]), at(&sockets.listeners[1]));
-    Rig { poll, sockets, engine, udp, tcp }
+    let [udp, tcp, http] = [0, 1, 2].map(|index| at(&sockets.listeners[index]));
+    Rig { poll, sockets, engine, udp, tcp, http }
 }
 
 impl Rig {
@@ -138,4 +140,29 @@ fn what_is_no_message_ends_its_connection_and_no_other() {
     refused.set_read_timeout(Some(Duration::from_millis(200))).unwrap();
     rig.until(|sockets| sockets.connections() > NG_CONNECTIONS);
     assert_eq!((more.len(), refused.read(&mut [0; 1]).unwrap()), (NG_CONNECTIONS - 1, 0), "one too many is closed");
+}
+
+#[test]
+fn a_request_over_http_is_answered_and_one_that_is_none_says_why_and_ends_its_connection() {
+    let mut rig = rig("127.0.0.0/8");
+    let mut client = TcpStream::connect(rig.http).unwrap();
+    client.set_read_timeout(Some(Duration::from_secs(2))).unwrap();
+    let body = "1 d7:command4:pinge";
+    let request = format!(
+        "POST /ng HTTP/1.1\r\nHost: x\r\nContent-Type: application/x-rtpengine-ng\r\nContent-Length: {}\r\n\r\n{body}",
+        body.len()
+    );
+    client.write_all(request.as_bytes()).unwrap();
+    assert!(rig.until(|sockets| sockets.machine.counters.commands.get("ping") == Some(&(1, 0))));
+    let expected =
+        "HTTP/1.1 200 OK\r\nContent-Type: application/x-rtpengine-ng\r\nContent-Length: 18\r\n\r\n1 d6:result4:ponge";
+    let mut answer = vec![0; expected.len()];
+    client.read_exact(&mut answer).unwrap();
+    assert_eq!(String::from_utf8(answer).unwrap(), expected);
+
+    client.write_all(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n").unwrap();
+    assert!(rig.until(|sockets| sockets.connections() == 0));
+    let mut rest = String::new();
+    client.read_to_string(&mut rest).unwrap();
+    assert!(rest.starts_with("HTTP/1.1 404 Not Found\r\n"), "{rest}");
 }

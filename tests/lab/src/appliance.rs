@@ -12,6 +12,7 @@ use std::{
 use anyhow::{Context, Result, bail, ensure};
 
 use crate::{
+    cloud::Seat,
     net::http_get,
     process::{Running, command_in, run},
     sys,
@@ -55,6 +56,9 @@ fn write_key(path: &Path) -> Result<()> {
     Ok(file.write_all(PAIR_KEY.as_bytes())?)
 }
 
+/// Where heartbeats go.
+pub const HEARTBEAT_PORT: u16 = 5091;
+
 /// What the two nodes of a pair are called.
 pub const NODES: [&str; 2] = ["node-a", "node-b"];
 
@@ -86,6 +90,8 @@ pub struct Setup {
     pub trunk_keys: [String; 2],
     /// Of a pair: `[ha]` without what names the other node, and `[[ha.path]]` as they should be.
     pub pair_keys: &'static str,
+    /// Of a pair whose addresses a cloud moves.
+    pub cloud: Option<Seat>,
     /// Tables of a scenario's own, behind the others. `{room}` stands for the scenario's folder, here and above.
     pub extra: String,
 }
@@ -111,6 +117,7 @@ impl Setup {
             sip_keys: "",
             trunk_keys: Default::default(),
             pair_keys: "provider = \"garp\"",
+            cloud: None,
             extra: String::new(),
         }
     }
@@ -130,16 +137,19 @@ impl Setup {
             self.drain_s,
             self.poll
         );
-        let a = ground.tandem_address();
-        for (index, v4, net) in [(0, a, 1), (1, topology::TANDEM_B, 2)] {
+        for (index, v4, net) in [(0, ground.tandem_address(), 1), (1, topology::TANDEM_B, 2)] {
             let (own, own6) = match node {
                 None => (v4.to_string(), "10".to_owned()),
-                Some(node) => (format!("198.18.{net}.{}", topology::HOSTS[node]), topology::HOSTS[node].to_string()),
+                Some(node) => {
+                    let host = self.cloud.as_ref().map_or(topology::HOSTS[node], |cloud| cloud.way.host(node));
+                    (format!("198.18.{net}.{host}"), host.to_string())
+                }
             };
+            let prefix = self.cloud.as_ref().map_or(24, |cloud| cloud.way.prefix());
             let _ = write!(
                 toml,
                 "\n[[port]]\nname = \"port{index}\"\ndevice = \"{}\"\nexception = \"tandem{index}\"\n\
-                 addresses = [\"{own}/24\", \"2001:db8:{net}::{own6}/64\"]\n\
+                 addresses = [\"{own}/{prefix}\", \"2001:db8:{net}::{own6}/64\"]\n\
                  rx_descriptors = {ring}\ntx_descriptors = {ring}\n",
                 self.device.vdev(index, self.workers),
                 ring = self.descriptors
@@ -149,19 +159,7 @@ impl Setup {
                 let _ = writeln!(toml, "routes = [{{ to = \"198.18.1.0/24\", via = \"{via}\" }}]");
             }
         }
-        let floating = if node.is_some() { "floating = true\n" } else { "" };
-        let _ = write!(toml, "\n[[address]]\nname = \"a4\"\nport = \"port0\"\nlocal = \"{a}\"\n{floating}");
-        if ground.between == Between::TandemBehindNat {
-            let _ = writeln!(toml, "advertise = \"{}\"", topology::TANDEM_A);
-        }
-        for (name, port, local) in
-            [("a6", 0, topology::TANDEM_A6), ("b4", 1, topology::TANDEM_B), ("b6", 1, topology::TANDEM_B6)]
-        {
-            let _ = write!(
-                toml,
-                "\n[[address]]\nname = \"{name}\"\nport = \"port{port}\"\nlocal = \"{local}\"\n{floating}"
-            );
-        }
+        self.addresses(&mut toml, ground, node);
         let _ = write!(
             toml,
             "\n[media]\nports = {{ low = {}, high = {} }}\ntimeout_s = {}\nlatching = {{ window_ms = {} }}\n\
@@ -174,7 +172,7 @@ impl Setup {
             self.ring_s,
             self.sip_keys
         );
-        for name in ["a4", "a6", "b4", "b6"] {
+        for name in self.families().iter().flat_map(|family| [format!("a{family}"), format!("b{family}")]) {
             let _ = write!(toml, "\n[[sip.listen]]\naddress = \"{name}\"\n");
         }
         self.trunks(&mut toml);
@@ -193,6 +191,33 @@ impl Setup {
         toml
     }
 
+    /// No EC2 call moves an IPv6 address between interfaces: a cloud's pair has none.
+    fn families(&self) -> &'static [u8] {
+        if self.cloud.is_some() { &[4] } else { &[4, 6] }
+    }
+
+    /// `[[address]]`: what tandem speaks from.
+    fn addresses(&self, toml: &mut String, ground: &Topology, node: Option<usize>) {
+        if let (Some(cloud), Some(node)) = (&self.cloud, node) {
+            toml.push_str(&cloud.way.addresses(node));
+            return;
+        }
+        let a = ground.tandem_address();
+        let floating = if node.is_some() { "floating = true\n" } else { "" };
+        let _ = write!(toml, "\n[[address]]\nname = \"a4\"\nport = \"port0\"\nlocal = \"{a}\"\n{floating}");
+        if ground.between == Between::TandemBehindNat {
+            let _ = writeln!(toml, "advertise = \"{}\"", topology::TANDEM_A);
+        }
+        for (name, port, local) in
+            [("a6", 0, topology::TANDEM_A6), ("b4", 1, topology::TANDEM_B), ("b6", 1, topology::TANDEM_B6)]
+        {
+            let _ = write!(
+                toml,
+                "\n[[address]]\nname = \"{name}\"\nport = \"port{port}\"\nlocal = \"{local}\"\n{floating}"
+            );
+        }
+    }
+
     /// `[ha]` of one node.
     fn pair(&self, node: usize) -> String {
         let (here, there) = (node + 1, 2 - node);
@@ -207,8 +232,11 @@ impl Setup {
             self.pair_keys
         );
         for network in topology::HEARTBEATS {
-            let (local, peer) = (at(network, here, 5091), at(network, there, 5091));
+            let (local, peer) = (at(network, here, HEARTBEAT_PORT), at(network, there, HEARTBEAT_PORT));
             let _ = write!(toml, "\n[[ha.path]]\nlocal = {local}\npeer = {peer}\n");
+        }
+        if let Some(cloud) = &self.cloud {
+            toml.push_str(&cloud.tables[node]);
         }
         toml
     }
@@ -222,7 +250,10 @@ impl Setup {
             ("caller6", "\"2001:db8:1::/64\"", "a6", String::new()),
             ("callee", "\"198.18.2.0/24\"", "b4", list(&self.destinations)),
             ("callee6", "\"2001:db8:2::/64\"", "b6", list(&callee6)),
-        ] {
+        ]
+        .into_iter()
+        .filter(|(name, ..)| !name.ends_with('6') || self.families().contains(&6))
+        {
             let codecs = if name.starts_with("callee") { self.callee_codecs } else { r#"["PCMU", "PCMA"]"# };
             let side = usize::from(name.starts_with("callee"));
             let keys = if name.ends_with('6') { "" } else { &self.trunk_keys[side] };
@@ -235,7 +266,9 @@ impl Setup {
             );
         }
         toml.push_str("\n[[route]]\nprefix = \"7\"\nto = [\"callee\"]\n");
-        toml.push_str("\n[[route]]\nprefix = \"6\"\nto = [\"callee6\"]\n");
+        if self.families().contains(&6) {
+            toml.push_str("\n[[route]]\nprefix = \"6\"\nto = [\"callee6\"]\n");
+        }
     }
 }
 

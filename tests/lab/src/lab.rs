@@ -13,6 +13,7 @@ use anyhow::{Context, Result, bail, ensure};
 use crate::{
     appliance::{Appliance, Device, Setup},
     book::{Book, Packet, Stream},
+    cloud::{Cloud, Way},
     law::{Law, Tables},
     net::Namespace,
     sip::Agreed,
@@ -39,6 +40,8 @@ pub struct Frame {
 pub struct Plan {
     pub setup: Setup,
     pub between: Between,
+    /// Of a pair: EC2 moves its addresses, in this way.
+    pub cloud: Option<Way>,
     /// Do not keep frames of this source.
     pub ignored_source: Option<IpAddr>,
     /// Files that the configuration names, made in the scenario's folder before the appliance starts.
@@ -47,7 +50,13 @@ pub struct Plan {
 
 impl Plan {
     pub fn new(device: Device) -> Self {
-        Plan { setup: Setup::new(device), between: Between::Cable, ignored_source: None, files: |_| Ok(()) }
+        Plan {
+            setup: Setup::new(device),
+            between: Between::Cable,
+            cloud: None,
+            ignored_source: None,
+            files: |_| Ok(()),
+        }
     }
 }
 
@@ -79,11 +88,12 @@ pub struct Lab<'a> {
     near: Tap,
     far: Tap,
     agreements: [Option<Receiver<Agreed>>; 2],
+    pub cloud: Option<Cloud>,
     pub ground: Topology,
 }
 
 impl<'a> Lab<'a> {
-    pub fn open(frame: &'a Frame, plan: Plan, name: &str) -> Result<Self> {
+    pub fn open(frame: &'a Frame, mut plan: Plan, name: &str) -> Result<Self> {
         let room = frame.out.join(name);
         let _ = std::fs::remove_dir_all(&room);
         std::fs::create_dir_all(&room).with_context(|| format!("cannot make {}", room.display()))?;
@@ -96,7 +106,7 @@ impl<'a> Lab<'a> {
         let far = Tap::open(&ground.callee.name, "eth0", book(far_tells))?;
         let mut nodes = [None, None];
         match &frame.binary {
-            Some(_) if plan.between == Between::Pair => ground.deafen_ports()?,
+            Some(_) if ground.second.is_some() => ground.deafen_ports()?,
             // It is in the guest, whose kernel has nothing on these interfaces.
             Some(_) if plan.between == Between::Guest => {}
             Some(binary) => {
@@ -105,9 +115,11 @@ impl<'a> Lab<'a> {
             }
             None => ground.route_in_kernel()?,
         }
+        let cloud = plan.cloud.map(|way| Cloud::start(way, &ground, &room)).transpose().context("no cloud")?;
+        plan.setup.cloud = cloud.as_ref().map(Cloud::seat);
         let agreements = [Some(near_hears), Some(far_hears)];
-        let mut lab = Lab { frame, room, nodes, setup: plan.setup, near, far, agreements, ground };
-        if lab.ground.second.is_some() {
+        let mut lab = Lab { frame, room, nodes, setup: plan.setup, near, far, agreements, cloud, ground };
+        if lab.ground.between == Between::Pair {
             lab.start_pair()?;
         }
         Ok(lab)

@@ -30,7 +30,7 @@ pub struct Burst {
 impl Client {
     pub fn open(namespace: &Namespace, node: SocketAddr) -> Result<Self> {
         let socket = in_netns(&namespace.name, || {
-            let any: SocketAddr = if node.is_ipv4() { ([127, 0, 0, 1], 0).into() } else { ([0; 16], 0).into() };
+            let any: SocketAddr = if node.is_ipv4() { ([0; 4], 0).into() } else { ([0; 16], 0).into() };
             let socket = UdpSocket::bind(any)?;
             socket.connect(node)?;
             Ok(socket)

@@ -91,6 +91,19 @@ impl Lab<'_> {
         Ok(())
     }
 
+    /// Waits until what this node says of itself has what is looked for.
+    pub fn wait_for_status<T>(&self, node: usize, limit: Duration, look: impl Fn(&Value) -> Option<T>) -> Result<T> {
+        let deadline = Instant::now() + limit;
+        loop {
+            let status = self.status(node)?;
+            if let Some(found) = look(&status) {
+                return Ok(found);
+            }
+            ensure!(Instant::now() < deadline, "{} still says after {} s: {status}", NODES[node], limit.as_secs());
+            std::thread::sleep(Duration::from_millis(50));
+        }
+    }
+
     /// `kill -9`; returns when, on the taps' clock.
     pub fn kill(&mut self, node: usize) -> Result<Duration> {
         let at = self.tap_clock();

@@ -56,10 +56,19 @@ pub struct Running {
 
 impl Running {
     /// Starts `command` with both outputs in `log`.
-    pub fn start(name: &str, mut command: Command, log: PathBuf) -> Result<Self> {
+    pub fn start(name: &str, command: Command, log: PathBuf) -> Result<Self> {
+        Running::start_with(name, command, log, Stdio::null())
+    }
+
+    /// With a standard input that stays open until this is dropped.
+    pub fn start_held(name: &str, command: Command, log: PathBuf) -> Result<Self> {
+        Running::start_with(name, command, log, Stdio::piped())
+    }
+
+    fn start_with(name: &str, mut command: Command, log: PathBuf, input: Stdio) -> Result<Self> {
         let out = File::create(&log).with_context(|| format!("cannot write {}", log.display()))?;
         let err = out.try_clone()?;
-        command.stdin(Stdio::null()).stdout(out).stderr(err);
+        command.stdin(input).stdout(out).stderr(err);
         let child = cleanup::start_child(|| command.spawn()).with_context(|| format!("{name} could not be started"))?;
         Ok(Running { name: name.to_owned(), child, status: None, log })
     }

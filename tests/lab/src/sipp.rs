@@ -51,8 +51,6 @@ pub struct Phone {
     /// What to dial; SIPp adds the call's number.
     pub dial: String,
     pub tcp: bool,
-    /// Its calls go on when its connection dies.
-    pub reconnects: bool,
     pub media_port: u16,
     pub calls: u32,
     /// New calls per second.
@@ -76,7 +74,6 @@ impl Phone {
             target: Some(SocketAddr::new(target, 5060)),
             dial: "70".to_owned(),
             tcp: false,
-            reconnects: false,
             media_port: 30_000,
             calls: 1,
             rate: 10,
@@ -167,9 +164,6 @@ impl Phone {
             .args(["-m", &number(self.calls), "-l", &number(self.calls), "-r", &number(self.rate)])
             .args(["-timeout", &format!("{}s", self.limit.as_secs()), "-s", &self.dial])
             .args(["-t", if self.tcp { "t1" } else { "u1" }]);
-        if self.reconnects {
-            command.args(["-max_reconnect", "10", "-reconnect_close", "false", "-reconnect_sleep", "20"]);
-        }
         if let Some(target) = self.target {
             command.arg(target.to_string());
         }

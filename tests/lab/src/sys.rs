@@ -93,37 +93,62 @@ pub struct PacketSocket {
 // never resized and move with the struct; nothing else refers to them.
 unsafe impl Send for PacketSocket {}
 
+/// A packet socket of the calling thread's namespace, which is on no interface yet, and the interface's number.
+fn packet_socket(interface: &str) -> io::Result<(OwnedFd, i32)> {
+    let name = CString::new(interface)?;
+    // SAFETY: plain system calls with integers; the descriptor is checked, then owned once.
+    let fd = unsafe {
+        let fd = check(libc::socket(libc::AF_PACKET, libc::SOCK_RAW | libc::SOCK_CLOEXEC, 0))?;
+        OwnedFd::from_raw_fd(fd)
+    };
+    // SAFETY: `name` is a valid C string for the duration of the call.
+    let index = unsafe { libc::if_nametoindex(name.as_ptr()) };
+    if index == 0 {
+        return Err(io::Error::last_os_error());
+    }
+    Ok((fd, i32::try_from(index).map_err(io::Error::other)?))
+}
+
+/// Puts it on the interface; with protocol 0 it hears nothing.
+fn bind_to(fd: &OwnedFd, index: i32, protocol: u16) -> io::Result<()> {
+    // SAFETY: sockaddr_ll is plain data; zero is a valid value for each field.
+    let mut address: libc::sockaddr_ll = unsafe { mem::zeroed() };
+    address.sll_family = libc::AF_PACKET as u16;
+    address.sll_protocol = protocol.to_be();
+    address.sll_ifindex = index;
+    // SAFETY: the pointer and the length describe `address`, which outlives the call.
+    check(unsafe {
+        libc::bind(fd.as_raw_fd(), (&raw const address).cast(), mem::size_of::<libc::sockaddr_ll>() as libc::socklen_t)
+    })
+    .map(drop)
+}
+
+/// Sends frames as they are.
+pub struct RawSender(OwnedFd);
+
+impl RawSender {
+    /// In the calling thread's namespace.
+    pub fn open(interface: &str) -> io::Result<Self> {
+        let (fd, index) = packet_socket(interface)?;
+        bind_to(&fd, index, 0)?;
+        Ok(RawSender(fd))
+    }
+
+    pub fn send(&self, frame: &[u8]) -> io::Result<()> {
+        // SAFETY: the pointer and the length describe `frame`, which outlives the call.
+        let sent = unsafe { libc::send(self.0.as_raw_fd(), frame.as_ptr().cast(), frame.len(), libc::MSG_DONTWAIT) };
+        if sent < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+    }
+}
+
 impl PacketSocket {
     /// Opens it in the calling thread's namespace, with a receive buffer of `buffer_bytes`.
     pub fn open(interface: &str, buffer_bytes: i32) -> io::Result<Self> {
-        let name = CString::new(interface)?;
-        let all = (libc::ETH_P_ALL as u16).to_be();
-        // SAFETY: plain system calls with integers; the descriptor is checked, then owned once.
-        let fd = unsafe {
-            let fd = check(libc::socket(libc::AF_PACKET, libc::SOCK_RAW | libc::SOCK_CLOEXEC, 0))?;
-            OwnedFd::from_raw_fd(fd)
-        };
-        // SAFETY: `name` is a valid C string for the duration of the call.
-        let index = unsafe { libc::if_nametoindex(name.as_ptr()) };
-        if index == 0 {
-            return Err(io::Error::last_os_error());
-        }
+        let (fd, index) = packet_socket(interface)?;
         set_option(&fd, libc::SO_RCVBUFFORCE, &buffer_bytes)?;
         set_option(&fd, libc::SO_TIMESTAMPNS, &1i32)?;
         set_option(&fd, libc::SO_RCVTIMEO, &libc::timeval { tv_sec: 0, tv_usec: 50_000 })?;
-        // SAFETY: sockaddr_ll is plain data; zero is a valid value for each field.
-        let mut address: libc::sockaddr_ll = unsafe { mem::zeroed() };
-        address.sll_family = libc::AF_PACKET as u16;
-        address.sll_protocol = all;
-        address.sll_ifindex = i32::try_from(index).map_err(io::Error::other)?;
-        // SAFETY: the pointer and the length describe `address`, which outlives the call.
-        check(unsafe {
-            libc::bind(
-                fd.as_raw_fd(),
-                (&raw const address).cast(),
-                mem::size_of::<libc::sockaddr_ll>() as libc::socklen_t,
-            )
-        })?;
+        bind_to(&fd, index, libc::ETH_P_ALL as u16)?;
         Ok(Self::with_buffers(fd))
     }
 

@@ -86,8 +86,16 @@ impl Talker {
         Talker { tally, thread: Some(thread) }
     }
 
-    /// Waits until `calls` lines have sent all their frames.
+    /// Waits until `calls` lines have sent all their frames, none of which the kernel may have refused.
     pub fn finish(&mut self, calls: u64, limit: Duration) -> Result<()> {
+        self.wait(calls, limit)?;
+        let refused = self.tally.refused.load(Ordering::Relaxed);
+        ensure!(refused == 0, "the kernel refused {refused} of the generator's frames");
+        Ok(())
+    }
+
+    /// Waits until `calls` lines have sent all their frames, or tried to.
+    pub fn wait(&mut self, calls: u64, limit: Duration) -> Result<()> {
         let deadline = Instant::now() + limit;
         while self.tally.finished.load(Ordering::Relaxed) < calls {
             if self.thread.as_ref().is_none_or(JoinHandle::is_finished) {
@@ -103,8 +111,6 @@ impl Talker {
             );
             std::thread::sleep(Duration::from_millis(20));
         }
-        let refused = self.tally.refused.load(Ordering::Relaxed);
-        ensure!(refused == 0, "the kernel refused {refused} of the generator's frames");
         Ok(())
     }
 

@@ -24,6 +24,9 @@ use crate::{
 /// Room for a second of full load while the reader waits for a core.
 const BUFFER_BYTES: i32 = 256 << 20;
 
+/// What waits when a tap is closed is read within this.
+const LINGERS: Duration = Duration::from_millis(500);
+
 pub struct Tap {
     pub place: String,
     book: Arc<Mutex<Book>>,
@@ -40,6 +43,7 @@ impl Tap {
         let stop = Arc::new(AtomicBool::new(false));
         let (shared, stopped) = (Arc::clone(&book), Arc::clone(&stop));
         let thread = std::thread::spawn(move || {
+            let mut ending_since: Option<Instant> = None;
             loop {
                 let ending = stopped.load(Ordering::Acquire);
                 let count = socket.read()?;
@@ -48,7 +52,9 @@ impl Tap {
                     for (stamp, bytes) in (0..count).map(|i| socket.frame(i)) {
                         book.note(stamp, bytes);
                     }
-                } else if ending {
+                }
+                // An interface that is never silent ends, too.
+                if ending && (count == 0 || ending_since.get_or_insert_with(Instant::now).elapsed() > LINGERS) {
                     return Ok(socket.dropped()?);
                 }
             }

@@ -13,7 +13,7 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 
 use crate::net::{Namespace, cable, deafen};
 
@@ -71,6 +71,8 @@ pub enum Between {
     TandemBehindNat,
     /// Two nodes on each network, by switches.
     Pair,
+    /// The same of two nodes that know nothing of each other; whoever lays this ground starts them.
+    Nodes,
     /// A machine in QEMU, with one card on both networks.
     Guest,
 }
@@ -106,10 +108,12 @@ impl Topology {
                 cable((&caller, "eth0"), (&tandem, "p0"))?;
                 None
             }
-            Between::Pair => {
+            Between::Pair | Between::Nodes => {
                 let other = Namespace::make("second")?;
                 let switch = switches([&caller, &callee], [&tandem, &other])?;
-                heartbeat_cables(&tandem, &other)?;
+                if between == Between::Pair {
+                    heartbeat_cables(&tandem, &other)?;
+                }
                 second = Some(other);
                 Some(switch)
             }
@@ -121,7 +125,7 @@ impl Topology {
             }
             _ => Some(router(&caller, &tandem, between)?),
         };
-        if !matches!(between, Between::Pair | Between::Guest) {
+        if second.is_none() && between != Between::Guest {
             cable((&callee, "eth0"), (&tandem, "p1"))?;
         }
         for (phones, net) in [(&caller, 1), (&callee, 2)] {
@@ -142,6 +146,19 @@ impl Topology {
         callee.address("eth0", CALLEE, 24)?;
         callee.address("eth0", SECOND, 24)?;
         Ok(Topology { caller, callee, tandem, second, between, middle })
+    }
+
+    /// A further host on both networks, where switches join them: `eth0` on the caller's, `eth1` on the callee's.
+    pub fn host(&self, role: &str, addresses: [IpAddr; 2]) -> Result<Namespace> {
+        let switch = self.middle.as_ref().context("this ground has no switch")?;
+        let host = Namespace::make(role)?;
+        for (network, address) in addresses.into_iter().enumerate() {
+            let (port, plug) = (format!("eth{network}"), format!("br{network}{role}"));
+            cable((&host, &port), (switch, &plug))?;
+            switch.ip(&["link", "set", &plug, "master", &format!("br{network}")])?;
+            host.address(&port, address, 24)?;
+        }
+        Ok(host)
     }
 
     /// The ports belong to DPDK: the kernel behind them hears nothing.

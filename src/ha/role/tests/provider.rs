@@ -155,6 +155,16 @@ fn a_standby_is_ready_only_if_a_rehearsal_succeeded_lately() {
     assert_eq!(view.rehearsal.as_deref(), Some("not allowed (the permission ec2:AssignPrivateIpAddresses is missing)"));
     rig.tell(B, |machine, now| machine.wish(now, Wish::Switchover));
     assert_eq!(rig.role(B), Role::Active);
+    // It does not wait as long for the next one as after one that succeeded.
+    let rehearsals = |rig: &Rig| rig.hosts[A].asks.iter().filter(|ask| **ask == Ask::Rehearse).count();
+    let before = rehearsals(&rig);
+    rig.run(5_000);
+    assert_eq!(rehearsals(&rig), before + 1);
+    rig.answer(A, Answer::Rehearsed(Ok(())));
+    rig.run(50);
+    assert!(ready(&rig));
+    rig.run(29_000);
+    assert_eq!(rehearsals(&rig), before + 1);
 }
 
 #[test]

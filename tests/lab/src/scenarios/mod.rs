@@ -13,6 +13,7 @@ mod kamailio;
 mod nat;
 mod network;
 mod ng;
+mod ng_nodes;
 mod offers;
 pub mod pair;
 mod ramp;
@@ -49,6 +50,7 @@ pub fn all() -> Vec<Scenario> {
     all.extend(workers::scenarios());
     all.extend(kamailio::scenarios());
     all.extend(ng::scenarios());
+    all.extend(ng_nodes::scenarios());
     all.extend(softphones::scenarios());
     all.extend(storm::scenarios());
     all.extend(ramp::scenarios());

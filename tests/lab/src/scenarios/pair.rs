@@ -1,13 +1,14 @@
 //! A host dies and the calls go on: two appliances, one active and one standby, and calls with media over both.
 
-use std::{
-    collections::BTreeMap,
-    sync::atomic::Ordering,
-    time::{Duration, Instant},
-};
+mod attacker;
+mod ec2;
+mod load;
+
+use std::{collections::BTreeMap, time::Duration};
 
 use anyhow::{Context, Result, ensure};
 
+use self::load::{HUNDRED, Load, OVER_TCP, lost};
 use crate::{
     appliance::{NODES, Samples},
     book::Book,
@@ -15,15 +16,13 @@ use crate::{
     law::Law,
     pair::{Gap, median_and_worst},
     runner::Scenario,
-    script::{NO_BODY, Script, sdp},
-    sipp::{Phone, Sipp},
-    talker::{FRAME_MS, Talker, Words},
+    sipp::Phone,
     tap::Tap,
     topology::{Between, CALLEE, SECOND, TANDEM_A, TANDEM_B},
 };
 
 pub fn scenarios() -> Vec<Scenario> {
-    vec![
+    let mut all = vec![
         Scenario::new("pair_forms", "Of two that start, one becomes active and the other ready; a call passes", forms)
             .prepared(pair),
         Scenario::new("pair_kill", "kill -9 of the active, 100 calls talking (UDP): all go on, both ways", kill_udp)
@@ -59,24 +58,12 @@ pub fn scenarios() -> Vec<Scenario> {
         )
         .prepared(pair)
         .alone(),
-    ]
+        super::ng_nodes::of_a_pair(),
+    ];
+    all.extend(attacker::scenarios());
+    all.extend(ec2::scenarios());
+    all
 }
-
-const CALLS: u32 = 100;
-const PER_SECOND: u32 = 25;
-/// A call talks from its answer for this long.
-const TALK_S: u32 = 10;
-const FRAMES: u32 = TALK_S * 1000 / FRAME_MS as u32;
-const NEAR: Words = Words { side: 0xca11, frames: FRAMES };
-const FAR: Words = Words { side: 0xca22, frames: FRAMES };
-
-/// A group of calls of one kind: how many, and the digit that they are dialled with.
-const HUNG_UP_BY_CALLER: (u32, &str) = (70, "70");
-const HUNG_UP_BY_CALLEE: (u32, &str) = (15, "80");
-const HELD_AND_RESUMED: (u32, &str) = (15, "90");
-const GROUPS: [(u32, &str); 3] = [HUNG_UP_BY_CALLER, HUNG_UP_BY_CALLEE, HELD_AND_RESUMED];
-/// SIPp opens no connection for a request of a call that it was called with, so over TCP its callers hang up.
-const OVER_TCP: [(u32, &str); 1] = [(CALLS, "70")];
 
 fn pair(plan: &mut Plan) {
     plan.between = Between::Pair;
@@ -101,99 +88,6 @@ fn pair_of_many(plan: &mut Plan) {
     pair(plan);
     plan.setup.log = "warn";
     plan.setup.media_ports = (20_000, 39_999);
-}
-
-/// Calls that are under way, of all three kinds.
-struct Load {
-    phones: Vec<Sipp>,
-    talkers: [Talker; 2],
-    ssrcs: [Vec<u32>; 2],
-}
-
-impl Load {
-    /// Places the calls and waits until all talk.
-    fn begin(lab: &mut Lab<'_>, tcp: bool) -> Result<Load> {
-        let near = lab.talker(End::Near, NEAR)?;
-        let far = lab.talker(End::Far, FAR)?;
-        let after = (TALK_S + 2) * 1000;
-        let limit = Duration::from_secs(60);
-        let mut phones = Vec::new();
-        let groups: &[(u32, &str)] = if tcp { &OVER_TCP } else { &GROUPS };
-        for (index, &(calls, dial)) in groups.iter().enumerate() {
-            let port = 5060 + 2 * index as u16;
-            let callee = match index {
-                0 => Phone::callee(CALLEE, Law::A),
-                1 => Phone::callee(SECOND, Law::A).follows(drops(after)),
-                _ => Phone { port: 5062, ..Phone::callee(CALLEE, Law::A).scenario("callee_hold") },
-            };
-            let name = format!("callee{index}");
-            let media_port = 40_000 + 1_000 * index as u16;
-            phones.push(lab.start_waiting(End::Far, &Phone { name, calls, limit, tcp, media_port, ..callee })?);
-            let caller = match index {
-                0 if tcp => lab.caller(Law::Mu).scenario("caller_again").with("talk_ms", after),
-                0 => lab.caller(Law::Mu).with("talk_ms", after),
-                1 => lab.caller(Law::Mu).scenario("caller_dropped").with("patience_ms", after + 20_000),
-                _ => lab.caller(Law::Mu).scenario("caller_hold").with("talk_ms", after).with("hold_ms", 1_000),
-            };
-            let name = format!("caller{index}");
-            let rate = (PER_SECOND * calls).div_ceil(CALLS);
-            let media_port = 30_000 + 1_000 * index as u16;
-            let dial = dial.into();
-            let caller = Phone { name, calls, limit, tcp, reconnects: tcp, port, media_port, rate, dial, ..caller };
-            phones.push(lab.start(End::Near, &caller)?);
-        }
-        let full = Instant::now() + Duration::from_secs(15);
-        while near.tally.lines.load(Ordering::Relaxed) < u64::from(CALLS) {
-            ensure!(Instant::now() < full, "only {} of {CALLS} calls talk", near.tally.lines.load(Ordering::Relaxed));
-            for phone in &mut phones {
-                if phone.running.ended()?.is_some() {
-                    phone.finish()?;
-                }
-            }
-            std::thread::sleep(Duration::from_millis(20));
-        }
-        let numbers = || groups.iter().flat_map(|(calls, dial)| (1..=*calls).map(move |n| format!("{dial}{n}")));
-        let ssrcs = [NEAR, FAR].map(|words| numbers().map(|number| words.ssrc(&number)).collect());
-        near.tally.refused.store(0, Ordering::Relaxed);
-        Ok(Load { phones, talkers: [near, far], ssrcs })
-    }
-
-    /// Waits until everybody has said what they had to say and every call ended as it should.
-    fn finish(mut self, lab: &Lab<'_>) -> Result<[Vec<u32>; 2]> {
-        for talker in &mut self.talkers {
-            talker.finish(CALLS.into(), Duration::from_secs(40))?;
-        }
-        for phone in &mut self.phones {
-            phone.finish()?;
-        }
-        // Nobody heard a byte that was not said.
-        for (end, ssrcs, from, to) in
-            [(End::Near, &self.ssrcs[0], Law::Mu, Law::A), (End::Far, &self.ssrcs[1], Law::A, Law::Mu)]
-        {
-            for (ssrc, heard) in lab.judge_ssrcs(end, ssrcs, &lab.expect(from, to, None)) {
-                let whole = heard.differing_bytes + heard.differing_headers + heard.surplus == 0;
-                ensure!(whole, "what the {end:?} end said as {ssrc:08x}: {heard}");
-            }
-        }
-        Ok(self.ssrcs)
-    }
-}
-
-/// The callee hangs up.
-fn drops(after_ms: u32) -> Script {
-    Script::callee("the callee hangs up")
-        .gets("INVITE", &[])
-        .answers(180, "INVITE", &[], NO_BODY)
-        .answers(200, "INVITE", &[], &sdp(1, "sendrecv"))
-        .gets("ACK", &[])
-        .waits(after_ms)
-        .hangs_up()
-}
-
-/// Frames that one direction lost, over all calls.
-fn lost(lab: &Lab<'_>, end: End, ssrcs: &[u32]) -> u64 {
-    let (from, to) = if end == End::Near { (Law::Mu, Law::A) } else { (Law::A, Law::Mu) };
-    lab.judge_ssrcs(end, ssrcs, &lab.expect(from, to, None)).iter().map(|(_, heard)| heard.lost()).sum()
 }
 
 /// Call-detail records of both nodes, one for each call: of two with the same id the later one.
@@ -246,12 +140,12 @@ fn kill_tcp(lab: &mut Lab<'_>) -> Result<String> {
 }
 
 /// What the issue asks of a failover, at the far ear: half of the calls, and the worst.
-const MEDIAN: Duration = Duration::from_millis(150);
-const WORST: Duration = Duration::from_millis(300);
+pub const MEDIAN: Duration = Duration::from_millis(150);
+pub const WORST: Duration = Duration::from_millis(300);
 
 fn kill(lab: &mut Lab<'_>, tcp: bool) -> Result<String> {
     let active = lab.active().context("not exactly one is active")?;
-    let load = Load::begin(lab, tcp)?;
+    let load = Load::begin(lab, if tcp { &OVER_TCP } else { &HUNDRED })?;
     std::thread::sleep(Duration::from_secs(2));
     let at = lab.kill(active)?;
     lab.wait_for_active(1 - active, Duration::from_secs(5))?;
@@ -260,7 +154,7 @@ fn kill(lab: &mut Lab<'_>, tcp: bool) -> Result<String> {
     for (way, gaps) in ["there", "back"].into_iter().zip(&gaps) {
         print_gaps(way, gaps);
     }
-    demand_records(lab, CALLS)?;
+    demand_records(lab, HUNDRED.calls())?;
     let status = lab.status(1 - active)?;
     let takeover = status["last_takeover"].to_string();
     let mut found = Vec::new();
@@ -272,18 +166,18 @@ fn kill(lab: &mut Lab<'_>, tcp: bool) -> Result<String> {
         );
         found.push(format!("{way}: gap of {median:.0?} in the middle, {worst:.0?} at worst"));
     }
-    Ok(format!("{CALLS} calls went on; {}; takeover {takeover}", found.join("; ")))
+    Ok(format!("{} calls went on; {}; takeover {takeover}", HUNDRED.calls(), found.join("; ")))
 }
 
 /// Each call's gap, in milliseconds, for a person.
-fn print_gaps(way: &str, gaps: &[Gap]) {
+pub fn print_gaps(way: &str, gaps: &[Gap]) {
     let each: Vec<String> = gaps.iter().map(|gap| gap.length.as_millis().to_string()).collect();
     println!("  gaps {way}, ms: {}", each.join(" "));
 }
 
 fn switchover(lab: &mut Lab<'_>) -> Result<String> {
     let active = lab.active().context("not exactly one is active")?;
-    let load = Load::begin(lab, false)?;
+    let load = Load::begin(lab, &HUNDRED)?;
     std::thread::sleep(Duration::from_secs(1));
     let at = lab.tap_clock();
     lab.node(active)?.ask(&["ha", "switchover"])?;
@@ -292,9 +186,9 @@ fn switchover(lab: &mut Lab<'_>) -> Result<String> {
     let ssrcs = load.finish(lab)?;
     let lost = [lost(lab, End::Near, &ssrcs[0]), lost(lab, End::Far, &ssrcs[1])];
     let (_, worst) = median_and_worst(&lab.gaps(End::Far, &ssrcs[0], at)?);
-    demand_records(lab, CALLS)?;
+    demand_records(lab, HUNDRED.calls())?;
     ensure!(lost == [0, 0], "{} frames were lost on the way there, {} on the way back", lost[0], lost[1]);
-    Ok(format!("{CALLS} calls, 0 frames lost each way; the longest silence was {worst:.0?}"))
+    Ok(format!("{} calls, 0 frames lost each way; the longest silence was {worst:.0?}", HUNDRED.calls()))
 }
 
 /// Stops a process, waits, and lets it go on; returns when it woke.
@@ -313,7 +207,7 @@ fn generation(lab: &Lab<'_>, node: usize) -> Result<String> {
 fn short_pause(lab: &mut Lab<'_>) -> Result<String> {
     let active = lab.active().context("not exactly one is active")?;
     let before = generation(lab, active)?;
-    let load = Load::begin(lab, false)?;
+    let load = Load::begin(lab, &HUNDRED)?;
     for _ in 0..3 {
         pause(lab, active, Duration::from_millis(60))?;
         std::thread::sleep(Duration::from_millis(700));
@@ -322,7 +216,7 @@ fn short_pause(lab: &mut Lab<'_>) -> Result<String> {
     ensure!(lab.active() == Some(active), "the roles changed");
     ensure!(generation(lab, active)? == before, "the generation changed from {before}");
     let lost = [lost(lab, End::Near, &ssrcs[0]), lost(lab, End::Far, &ssrcs[1])];
-    demand_records(lab, CALLS)?;
+    demand_records(lab, HUNDRED.calls())?;
     Ok(format!("three times, and {} stayed active; frames lost: {} there, {} back", NODES[active], lost[0], lost[1]))
 }
 
@@ -352,7 +246,7 @@ fn spoke_after(taps: &mut [Tap], since: Duration) -> Result<(u64, Option<Duratio
 fn long_pause(lab: &mut Lab<'_>) -> Result<String> {
     let active = lab.active().context("not exactly one is active")?;
     let mut taps = taps_of(lab, active)?;
-    let load = Load::begin(lab, false)?;
+    let load = Load::begin(lab, &HUNDRED)?;
     std::thread::sleep(Duration::from_secs(1));
     let at = lab.tap_clock();
     let woke = pause(lab, active, Duration::from_millis(300))?;
@@ -362,7 +256,7 @@ fn long_pause(lab: &mut Lab<'_>) -> Result<String> {
     let (after, _) = spoke_after(&mut taps, woke)?;
     let (_, worst) = median_and_worst(&lab.gaps(End::Far, &ssrcs[0], at)?);
     ensure!(now_active == 1 - active, "{} is active again", NODES[active]);
-    demand_records(lab, CALLS)?;
+    demand_records(lab, HUNDRED.calls())?;
     ensure!(after == 0, "{} sent {after} packets after it woke", NODES[active]);
     Ok(format!(
         "{} took over, {} sent 0 packets after it woke; worst gap {worst:.0?}",
@@ -373,7 +267,7 @@ fn long_pause(lab: &mut Lab<'_>) -> Result<String> {
 fn one_path(lab: &mut Lab<'_>) -> Result<String> {
     let active = lab.active().context("not exactly one is active")?;
     let before = generation(lab, active)?;
-    let load = Load::begin(lab, false)?;
+    let load = Load::begin(lab, &HUNDRED)?;
     for path in 0..2 {
         lab.cut_heartbeat(path, true)?;
         std::thread::sleep(Duration::from_secs(1));
@@ -393,7 +287,7 @@ const STOPS_WITHIN: Duration = Duration::from_millis(200);
 fn partition(lab: &mut Lab<'_>) -> Result<String> {
     let active = lab.active().context("not exactly one is active")?;
     let mut taps = taps_of(lab, active)?;
-    let load = Load::begin(lab, false)?;
+    let load = Load::begin(lab, &HUNDRED)?;
     lab.cut_heartbeats(true)?;
     lab.wait_for_active(1 - active, Duration::from_secs(3))?;
     std::thread::sleep(Duration::from_secs(1));
