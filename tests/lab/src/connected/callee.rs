@@ -156,7 +156,7 @@ impl Desk {
                 let host = host.split_once('@').map_or(host, |(_, host)| host);
                 let peer = host.parse().with_context(|| format!("no address in {}", call.contact))?;
                 // A host that is not there yet is asked by the next turn.
-                let Ok(connection) = Connection::open(peer) else { return Ok(()) };
+                let Ok(connection) = Connection::open(address.ip(), peer) else { return Ok(()) };
                 connections.push(connection);
                 self.outcome.connections += 1;
             }

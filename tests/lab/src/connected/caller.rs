@@ -110,7 +110,8 @@ impl Line {
     fn open(plan: Plan) -> Result<Line> {
         let listener = TcpListener::bind(plan.address).with_context(|| format!("{} is taken", plan.address))?;
         listener.set_nonblocking(true)?;
-        let own = Connection::open(plan.target).with_context(|| format!("no connection to {}", plan.target))?;
+        let own = Connection::open(plan.address.ip(), plan.target)
+            .with_context(|| format!("no connection to {}", plan.target))?;
         let calls = (1..=plan.calls).map(|number| Call {
             number,
             state: State::Idle,
@@ -273,7 +274,7 @@ impl Line {
     fn reconnect(&mut self) -> Result<()> {
         let deadline = Instant::now() + RECONNECT;
         self.connections[0] = loop {
-            match Connection::open(self.plan.target) {
+            match Connection::open(self.plan.address.ip(), self.plan.target) {
                 Ok(connection) => break connection,
                 Err(e) if Instant::now() > deadline => return Err(e).context("the caller cannot connect again"),
                 Err(_) => std::thread::sleep(Duration::from_millis(20)),

@@ -2,11 +2,12 @@
 
 use std::{
     io::{ErrorKind, Read as _, Write as _},
-    net::{SocketAddr, TcpStream},
+    net::{IpAddr, SocketAddr, TcpStream},
     time::Duration,
 };
 
 use anyhow::{Context, Result, bail};
+use socket2::{Domain, Socket, Type};
 
 use crate::sip::Message;
 
@@ -22,8 +23,12 @@ pub struct Connection {
 }
 
 impl Connection {
-    pub fn open(peer: SocketAddr) -> std::io::Result<Connection> {
-        Connection::over(TcpStream::connect_timeout(&peer, CONNECT)?, peer)
+    /// From this address: a phone's host may have several, and each belongs to another trunk.
+    pub fn open(from: IpAddr, peer: SocketAddr) -> std::io::Result<Connection> {
+        let socket = Socket::new(Domain::for_address(peer), Type::STREAM, None)?;
+        socket.bind(&SocketAddr::new(from, 0).into())?;
+        socket.connect_timeout(&peer.into(), CONNECT)?;
+        Connection::over(socket.into(), peer)
     }
 
     pub fn over(stream: TcpStream, peer: SocketAddr) -> std::io::Result<Connection> {

@@ -4,7 +4,10 @@ mod attacker;
 mod ec2;
 mod load;
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{
+    collections::BTreeMap,
+    time::{Duration, Instant},
+};
 
 use anyhow::{Context, Result, ensure};
 
@@ -104,18 +107,23 @@ fn merged_records(lab: &Lab<'_>) -> Result<BTreeMap<String, serde_json::Value>> 
     Ok(merged)
 }
 
+/// Records are on disk a moment after their call has ended.
+const WRITTEN_WITHIN: Duration = Duration::from_secs(5);
+
 fn demand_records(lab: &Lab<'_>, calls: u32) -> Result<()> {
-    let records = merged_records(lab)?;
-    let ended: BTreeMap<&str, usize> = records.values().fold(BTreeMap::new(), |mut causes, record| {
-        *causes.entry(record["cause"].as_str().unwrap_or("?")).or_default() += 1;
-        causes
-    });
-    ensure!(
-        records.len() == calls as usize && ended.get("hangup") == Some(&(calls as usize)),
-        "{calls} calls left {} records: {ended:?}",
-        records.len()
-    );
-    Ok(())
+    let deadline = Instant::now() + WRITTEN_WITHIN;
+    loop {
+        let records = merged_records(lab)?;
+        let ended: BTreeMap<&str, usize> = records.values().fold(BTreeMap::new(), |mut causes, record| {
+            *causes.entry(record["cause"].as_str().unwrap_or("?")).or_default() += 1;
+            causes
+        });
+        if records.len() == calls as usize && ended.get("hangup") == Some(&(calls as usize)) {
+            return Ok(());
+        }
+        ensure!(Instant::now() < deadline, "{calls} calls left {} records: {ended:?}", records.len());
+        std::thread::sleep(Duration::from_millis(50));
+    }
 }
 
 fn forms(lab: &mut Lab<'_>) -> Result<String> {

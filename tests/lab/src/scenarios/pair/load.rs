@@ -156,7 +156,16 @@ impl Load {
             phone.finish()?;
         }
         for (caller, callee, by_caller, by_callee) in &mut self.connected {
-            let (called, answered) = (caller.finish()?, callee.finish()?);
+            // Whoever gave up says why; the other one would wait for it.
+            while !caller.has_ended() && !callee.has_ended() {
+                std::thread::sleep(Duration::from_millis(20));
+            }
+            let (called, answered) = if callee.has_ended() {
+                let answered = callee.finish()?;
+                (caller.finish()?, answered)
+            } else {
+                (caller.finish()?, callee.finish()?)
+            };
             let same = |one: (u32, u32)| one == (*by_caller, *by_callee);
             ensure!(
                 same((called.ended, called.dropped)) && same((answered.ended, answered.dropped)),
