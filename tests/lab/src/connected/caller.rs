@@ -42,7 +42,7 @@ pub struct Outcome {
     pub ended: u32,
     pub dropped: u32,
     pub renegotiated: u32,
-    /// Connections after the first one.
+    /// Connections after the first one: of its own, and of who had something to say.
     pub connections: u32,
 }
 
@@ -147,6 +147,7 @@ impl Line {
             Ok((stream, peer)) => {
                 stream.set_nonblocking(false)?;
                 self.connections.push(Connection::over(stream, peer)?);
+                self.outcome.connections += 1;
                 Ok(())
             }
             Err(e) if e.kind() == ErrorKind::WouldBlock => Ok(()),
