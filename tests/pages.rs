@@ -74,8 +74,12 @@ fn root() -> &'static Path {
 
 /// Every source of the laboratory's scenarios, as one text.
 fn scenarios() -> String {
-    let folder = root().join("tests/lab/src/scenarios");
-    fs::read_dir(folder).unwrap().map(|entry| fs::read_to_string(entry.unwrap().path()).unwrap()).collect()
+    sources(&root().join("tests/lab/src/scenarios"))
+}
+
+fn sources(folder: &Path) -> String {
+    let read = |path: PathBuf| if path.is_dir() { sources(&path) } else { fs::read_to_string(path).unwrap() };
+    fs::read_dir(folder).unwrap().map(|entry| read(entry.unwrap().path())).collect()
 }
 
 /// Whether a test that the page names is there: `sip::a::b` is a file or folder of src/, `tests/x` a path, a lab scenario
@@ -117,13 +121,19 @@ fn the_tests_that_the_page_on_the_pair_names_are_there() {
     let rules: String = ["rules", "sleep", "provider"]
         .map(|name| fs::read_to_string(folder.join(name).with_extension("rs")).unwrap())
         .concat();
+    let scenarios = scenarios();
     let mut looked = 0;
     for row in table.lines().filter(|line| line.starts_with('|')).skip(2) {
         let cells: Vec<&str> = row.trim_matches('|').split('|').collect();
         assert_eq!(cells.len(), 4, "{row}");
         for name in cells[3].split('`').skip(1).step_by(2).filter(|name| !name.contains("::") && *name != "sound_path")
         {
-            assert!(rules.contains(&format!("fn {name}(")), "{row}: there is no {name}");
+            let there = if name.starts_with("pair_") {
+                exists(name, true, &scenarios)
+            } else {
+                rules.contains(&format!("fn {name}("))
+            };
+            assert!(there, "{row}: there is no {name}");
             looked += 1;
         }
     }
