@@ -24,7 +24,7 @@ mod request;
 mod rewrite;
 mod section;
 mod standby;
-#[cfg(test)]
+#[cfg(all(test, not(tandem_loom)))]
 mod tests;
 pub mod value;
 mod view;
