@@ -113,6 +113,7 @@ pub(super) fn text(status: &PairStatus) -> String {
             .provider_objects
             .as_ref()
             .map(|why| format!("the provider would not move the addresses: {}", plain(why))),
+        status.disk_objects.as_ref().map(|why| format!("the generation cannot be written: {}", plain(why))),
         status.frozen.then(|| "frozen: `tandem ha join` lets it take part again".to_owned()),
         status.held_down_s.map(|left| format!("held down for {}", duration(left))),
         status

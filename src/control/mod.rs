@@ -15,7 +15,6 @@ mod ports;
 pub mod saved;
 pub mod session;
 #[cfg(test)]
-#[cfg(not(tandem_loom))]
 pub(crate) mod tests;
 
 pub use format::{Encoding, Format};

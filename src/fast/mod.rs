@@ -16,5 +16,4 @@ pub mod worker;
 pub use worker::{Shared, Worker};
 
 #[cfg(test)]
-#[cfg(not(tandem_loom))]
 mod tests;

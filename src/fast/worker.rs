@@ -145,7 +145,7 @@ impl<Io: PacketIo> Worker<Io> {
         }
     }
 
-    #[cfg(all(test, not(tandem_loom)))]
+    #[cfg(test)]
     pub(super) fn lease(&self) -> &Arc<crate::flow::lease::Lease> {
         &self.shared.floating.lease
     }

@@ -1,6 +1,6 @@
 //! Which of two hosts that both believe to be active is right: the one with the higher generation, and among equal ones
-//! the one whose name sorts later. A host takes a higher generation than any it has heard of, and writes it to disk,
-//! before it sends its first packet as active.
+//! the one whose name sorts later. A host takes a higher generation than any it has heard of, and has it on disk before it
+//! sends its first packet as active.
 
 use std::fmt;
 

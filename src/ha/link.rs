@@ -128,6 +128,8 @@ pub struct PairStatus {
     pub unfit: Option<String>,
     /// Why the provider would not move the addresses.
     pub provider_objects: Option<String>,
+    /// Why it could not write under which generation it is active.
+    pub disk_objects: Option<String>,
     pub frozen: bool,
     pub held_down_s: Option<f64>,
     /// Until workers stop; none: they do not transmit.

@@ -1,5 +1,6 @@
-//! The generation on disk: a small JSON file, written anew beside the old one, synced, and put in its place by a rename, so
-//! that a crash leaves one of the two. The thread `ha-disk` writes; the pair thread waits for no disk.
+//! The generation on disk, the highest that this host may have been active under: a small JSON file, written anew beside
+//! the old one, synced, and put in its place by a rename, so that a crash leaves one of the two. The thread `ha-disk`
+//! writes; the pair thread waits for no disk.
 
 use std::{
     fs::{self, File},
@@ -52,9 +53,9 @@ impl Disk {
             fs::create_dir_all(folder).map_err(failed)?;
         }
         replace(path, &generation).map_err(failed)?;
-        // One claim at a time, and its repetition.
-        let (write, jobs) = bounded::<Generation>(4);
-        let (done, written) = bounded(4);
+        // The machine asks for one at a time.
+        let (write, jobs) = bounded::<Generation>(1);
+        let (done, written) = bounded(1);
         let path = path.to_owned();
         let work = move || {
             for generation in jobs {
@@ -69,7 +70,7 @@ impl Disk {
         Ok((Disk { write, written }, generation))
     }
 
-    /// False if the disk is behind by several writes.
+    /// False if the disk is at the one before.
     pub fn write(&self, generation: Generation) -> bool {
         self.write.try_send(generation).is_ok()
     }

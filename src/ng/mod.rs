@@ -24,7 +24,7 @@ mod request;
 mod rewrite;
 mod section;
 mod standby;
-#[cfg(all(test, not(tandem_loom)))]
+#[cfg(test)]
 mod tests;
 pub mod value;
 mod view;

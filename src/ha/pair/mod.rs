@@ -396,6 +396,7 @@ impl Runner {
             synced: view.synced,
             unfit: view.unfit,
             provider_objects: view.rehearsal,
+            disk_objects: view.disk,
             frozen: view.frozen,
             held_down_s: ahead(view.held_until),
             lease_left_s: ahead(view.lease_until),

@@ -12,7 +12,7 @@ use crate::{
     base::Time,
     ha::{
         generation::Generation,
-        heartbeat::Role,
+        heartbeat::{Advert, Role},
         provider::{Places, ProviderError},
     },
 };
@@ -59,6 +59,8 @@ enum Phase {
     Preparing { until: Time },
     /// The peer may take over.
     Granted { since: Time, until: Time },
+    /// It may no longer: this host goes on once the peer has heard so and has not.
+    Withdrawn { at: Time },
     /// It has: what still comes here is forwarded until then.
     Leaving { until: Time },
 }
@@ -228,20 +230,28 @@ impl Machine {
     pub(super) fn step_draining(&mut self, now: Time) {
         let (outranked, silent) = (self.outranked(now), self.silent(now));
         let bound = self.bound(now).map(|peer| (peer.answered, peer.advert));
+        let passive = |advert: Advert| advert.role.is_passive();
         let State::Draining(draining) = &mut self.state else { return };
         match draining.phase {
             Phase::Preparing { .. } if outranked => self.stop(now, Reason::Outranked),
-            Phase::Granted { .. } if outranked => {
+            Phase::Granted { .. } | Phase::Withdrawn { .. } if outranked => {
                 self.grant = Grant::None;
                 draining.phase = Phase::Leaving { until: now + self.settings.drain };
             }
             Phase::Leaving { until } if now >= until || silent => self.stop(now, Reason::Switchover),
             Phase::Preparing { until } if now >= until || silent => self.resume(now),
+            Phase::Granted { .. } | Phase::Withdrawn { .. } if silent => self.resume(now),
             Phase::Granted { since, until } => {
-                let declined = |(answered, advert): (Time, crate::ha::heartbeat::Advert)| {
-                    answered >= since && advert.role.is_passive() && !advert.flags.ready
-                };
-                if now >= until || silent || bound.is_some_and(declined) {
+                let declined =
+                    bound.is_some_and(|(answered, advert)| answered >= since && passive(advert) && !advert.flags.ready);
+                if now >= until || declined {
+                    draining.phase = Phase::Withdrawn { at: now };
+                    self.grant = Grant::None;
+                }
+            }
+            Phase::Withdrawn { at } => {
+                let heard = bound.is_some_and(|(answered, advert)| answered >= at && passive(advert));
+                if heard || now.since(at) >= UNANSWERED {
                     self.resume(now);
                 }
             }

@@ -1,5 +1,5 @@
-//! On the way to be active: the generation goes onto the disk, the addresses come here, and what allowed the claim must
-//! still hold when both are done.
+//! On the way to be active: the addresses come here, and what allowed the claim must still hold when they are. The
+//! generation must be on disk, and as a rule is: a passive host reserves the next one, so that a takeover waits for no disk.
 
 use std::time::Duration;
 
@@ -38,9 +38,6 @@ pub(super) struct Claim {
     decided_at: Time,
     /// The silence of the peer that allows it.
     patience: Duration,
-    persisted: bool,
-    /// The disk refused; it is asked again then.
-    persist_at: Option<Time>,
     addresses: Addresses,
     next_confirm: Time,
     /// The addresses may be here and cannot be given back, and the peer is heard: it is asked to let us.
@@ -52,7 +49,6 @@ impl Machine {
         self.seen = self.seen.saturating_add(1);
         let generation = Generation { number: self.seen, node: self.settings.me.clone() };
         self.note(format!("to be active ({}): generation {generation}", cause.as_str()));
-        self.outputs.push_back(Output::Persist(generation.clone()));
         let last_heard = self.peer.as_ref().filter(|_| cause == Cause::Silence).map_or(now, |peer| peer.heard_at);
         let addresses = if self.settings.provider.claims { Addresses::Wanted(now) } else { Addresses::Here };
         let claim = Claim {
@@ -61,8 +57,6 @@ impl Machine {
             last_heard,
             decided_at: now,
             patience,
-            persisted: false,
-            persist_at: None,
             addresses,
             next_confirm: now,
             wants: false,
@@ -77,16 +71,13 @@ impl Machine {
             // takes back.
             return self.abandon(now, "the peer is or was active under a higher generation");
         }
+        let on_disk = self.reserve(now, claim.generation.number);
         self.ask_for_addresses(now);
         let allowed = self.allowed(now);
         let State::Claiming(claim) = &mut self.state else { return };
-        if claim.persist_at.is_some_and(|at| now >= at) {
-            claim.persist_at = None;
-            self.outputs.push_back(Output::Persist(claim.generation.clone()));
-        }
         if allowed {
             claim.wants = false;
-            if claim.persisted && matches!(claim.addresses, Addresses::Here | Addresses::Presumed) {
+            if on_disk && matches!(claim.addresses, Addresses::Here | Addresses::Presumed) {
                 self.activate(now);
             }
             return;
@@ -99,15 +90,23 @@ impl Machine {
         let State::Claiming(claim) = &self.state else { return false };
         let granted = self.bound(now).is_some_and(|peer| peer.advert.flags.grant);
         let decides = self.authority() && self.grant == Grant::None;
-        let elected = decides && self.bound(now).is_some_and(|peer| peer.advert.role.is_passive());
+        // The peer may have become the better one, unless the addresses may be on their way already.
+        let better = |peer| !self.committed(claim) && self.prefers(now, peer);
+        let elected = decides && self.bound(now).is_some_and(|peer| peer.advert.role.is_passive() && !better(peer));
         self.quiet(now, claim.patience) || granted || elected
+    }
+
+    /// The provider may have moved the addresses.
+    fn committed(&self, claim: &Claim) -> bool {
+        self.settings.provider.claims && !matches!(claim.addresses, Addresses::Wanted(_))
     }
 
     /// Nothing allows the claim at the moment: the peer is heard again.
     fn reconsider(&mut self, now: Time) {
         let Some(peer) = self.peer.clone().filter(|_| !self.silent(now)) else { return };
+        let State::Claiming(claim) = &self.state else { return };
+        let committed = self.committed(claim);
         let State::Claiming(claim) = &mut self.state else { return };
-        let committed = self.settings.provider.claims && !matches!(claim.addresses, Addresses::Wanted(_));
         let number = claim.generation.number;
         let both_claim = peer.advert.role == Role::Claiming;
         let outranked = both_claim && (peer.advert.claim, &self.settings.peer) > (number, &self.settings.me);
@@ -161,20 +160,6 @@ impl Machine {
                 self.ask(1, Ask::Confirm);
             }
             _ => {}
-        }
-    }
-
-    pub(super) fn claim_persisted(&mut self, now: Time, generation: &Generation, result: Result<(), String>) {
-        let State::Claiming(claim) = &mut self.state else { return };
-        if claim.generation != *generation {
-            return;
-        }
-        match result {
-            Ok(()) => claim.persisted = true,
-            Err(why) => {
-                claim.persist_at = Some(now + RETRY);
-                self.note(format!("the generation cannot be written, and without it nothing is sent: {why}"));
-            }
         }
     }
 

@@ -5,7 +5,7 @@ use std::{collections::VecDeque, time::Duration};
 
 use super::{
     Answer, Ask, Counters, FLAPPING_MOST, FLAPPING_WITHIN, GONE, Order, Output, PeerView, REHEARSE_AGAIN,
-    REHEARSE_EVERY, REHEARSED_WITHIN, Reason, Settings, View, Wish,
+    REHEARSE_EVERY, REHEARSED_WITHIN, RETRY, Reason, Settings, View, Wish,
     active::{Active, Draining},
     claim::Claim,
 };
@@ -61,6 +61,13 @@ pub struct Machine {
     pub(super) term: Generation,
     /// The highest number heard of.
     pub(super) seen: u64,
+    /// The highest number on disk: this host was active under none above it, in no process, and may be under those up to it.
+    reserved: u64,
+    /// The disk writes one.
+    reserving: bool,
+    /// Why the disk took none, and when it is asked again.
+    disk_refuses: Option<String>,
+    reserve_after: Time,
     pub(super) grant: Grant,
     pub(super) lease_until: Time,
     pub(super) unfit: Option<String>,
@@ -99,6 +106,10 @@ impl Machine {
             woke_at: now,
             peer: None,
             seen,
+            reserved: seen,
+            reserving: false,
+            disk_refuses: None,
+            reserve_after: Time::ZERO,
             term: Generation { number: 0, node: String::new() },
             grant: Grant::None,
             lease_until: Time::ZERO,
@@ -193,10 +204,23 @@ impl Machine {
         self.act(now);
     }
 
-    /// The generation that was to be written.
+    /// The disk's answer to `Output::Persist`.
     pub fn persisted(&mut self, now: Time, generation: &Generation, result: Result<(), String>) {
         self.wake(now);
-        self.claim_persisted(now, generation, result);
+        self.reserving = false;
+        match result {
+            Ok(()) => {
+                self.reserved = self.reserved.max(generation.number);
+                self.disk_refuses = None;
+            }
+            Err(why) => {
+                self.reserve_after = now + RETRY;
+                if self.disk_refuses.as_ref() != Some(&why) {
+                    self.note(format!("the generation cannot be written, and without it nothing is sent: {why}"));
+                }
+                self.disk_refuses = Some(why);
+            }
+        }
         self.act(now);
     }
 
@@ -266,6 +290,7 @@ impl Machine {
             synced: self.synced,
             ready: self.ready(now),
             rehearsal: self.rehearsal_fails(now),
+            disk: self.disk_refuses.clone(),
             silent: self.silent(now),
             peer: self.peer.as_ref().map(|peer| PeerView { advert: peer.advert, heard_at: peer.heard_at }),
         }
@@ -319,6 +344,15 @@ impl Machine {
         self.ready_since = if ready { self.ready_since.or(Some(now)) } else { None };
         self.rehearse(now);
         self.send_due(now);
+    }
+
+    /// Whether this host may be active under this number; if not, the disk is asked for it.
+    pub(super) fn reserve(&mut self, now: Time, number: u64) -> bool {
+        if number > self.reserved && !self.reserving && now >= self.reserve_after {
+            self.reserving = true;
+            self.outputs.push_back(Output::Persist(Generation { number, node: self.settings.me.clone() }));
+        }
+        number <= self.reserved
     }
 
     fn rehearse(&mut self, now: Time) {
@@ -392,7 +426,7 @@ impl Machine {
     /// It may be asked to be active.
     pub(super) fn eligible(&self, now: Time) -> bool {
         let held = now < self.held_until && !self.is_all_there_is();
-        self.able() && !held && self.rehearsal_fails(now).is_none()
+        self.able() && !held && self.disk_refuses.is_none() && self.rehearsal_fails(now).is_none()
     }
 
     /// Nobody is active, and of the two only this host has the calls: they go before its hold-down.

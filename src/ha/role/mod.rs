@@ -218,7 +218,7 @@ pub enum Output {
         by: Time,
     },
     EndLease,
-    /// Onto the disk; answered by `persisted`.
+    /// Onto the disk: this host may be active under it. One at a time; answered by `persisted`.
     Persist(Generation),
     Ask(Ask),
     Order(Order),
@@ -262,6 +262,8 @@ pub struct View {
     pub ready: bool,
     /// Why the provider would not move the addresses.
     pub rehearsal: Option<String>,
+    /// Why the next generation is not on disk.
+    pub disk: Option<String>,
     pub silent: bool,
     pub peer: Option<PeerView>,
 }

@@ -8,6 +8,7 @@ use crate::{base::Time, ha::heartbeat::Role};
 
 impl Machine {
     pub(super) fn step_passive(&mut self, now: Time) {
+        self.reserve(now, self.seen.saturating_add(1));
         let Some(peer) = self.peer.clone().filter(|_| !self.silent(now)) else { return self.without_peer(now) };
         if peer.advert.role.is_active() {
             self.grant = Grant::None;
@@ -63,7 +64,7 @@ impl Machine {
     }
 
     /// Whether the peer is the better one to be active. One that has the addresses already is.
-    fn prefers(&self, now: Time, peer: &Peer) -> bool {
+    pub(super) fn prefers(&self, now: Time, peer: &Peer) -> bool {
         let flags = peer.advert.flags;
         if peer.advert.role == Role::Claiming {
             return flags.wants || self.grant == Grant::Given;

@@ -86,12 +86,26 @@ impl Rig {
 
     pub fn settled_with(settings: fn(usize) -> Settings) -> Rig {
         let mut rig = Rig::with(settings);
-        rig.run(3_000);
-        assert_eq!(rig.roles(), [Role::Standby, Role::Active], "{:?}", rig.hosts[A].notes);
-        rig.tell(A, |machine, now| machine.synced(now, true));
-        rig.run(100);
-        rig.hosts.iter_mut().for_each(|host| host.orders.clear());
+        rig.settle();
         rig
+    }
+
+    /// Settled, but that A's disk has refused from the start.
+    pub fn settled_without_disk() -> Rig {
+        let mut rig = Rig::down(settings);
+        rig.hosts[A].disk = false;
+        rig.start(A);
+        rig.start(B);
+        rig.settle();
+        rig
+    }
+
+    fn settle(&mut self) {
+        self.run(3_000);
+        assert_eq!(self.roles(), [Role::Standby, Role::Active], "{:?}", self.hosts[A].notes);
+        self.tell(A, |machine, now| machine.synced(now, true));
+        self.run(100);
+        self.hosts.iter_mut().for_each(|host| host.orders.clear());
     }
 
     pub fn now(&self) -> Time {

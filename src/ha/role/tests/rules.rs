@@ -133,8 +133,9 @@ fn a_standby_that_hears_a_fit_active_never_takes_over() {
 
 #[test]
 fn nothing_is_sent_before_the_generation_is_on_disk() {
-    let mut rig = Rig::settled();
-    rig.hosts[A].disk = false;
+    let mut rig = Rig::settled_without_disk();
+    let view = rig.hosts[A].machine.view(rig.now());
+    assert!(!view.ready && view.disk.as_deref() == Some("no space"), "{view:?}");
     rig.kill(B);
     rig.run(5_000);
     assert_eq!(rig.role(A), Role::Claiming);
@@ -142,6 +143,47 @@ fn nothing_is_sent_before_the_generation_is_on_disk() {
     rig.hosts[A].disk = true;
     rig.until(A, Role::Active, 1_100);
     assert_eq!(rig.hosts[A].written, 2);
+}
+
+#[test]
+fn a_takeover_does_not_wait_for_the_disk() {
+    let mut rig = Rig::settled();
+    assert!(rig.hosts[A].machine.view(rig.now()).ready);
+    rig.hosts[A].disk = false;
+    rig.kill(B);
+    rig.until(A, Role::Active, 110);
+    assert_eq!((rig.generation(A).number, rig.hosts[A].written), (2, 2), "reserved while it was a standby");
+}
+
+#[test]
+fn a_claim_that_waits_gives_way_to_the_host_with_the_calls() {
+    let mut rig = Rig::down(settings);
+    rig.hosts[B].disk = false;
+    rig.start(A);
+    rig.start(B);
+    rig.tell(A, |machine, now| {
+        machine.whole(now, true);
+        machine.fit(now, Err("a link is down".into()));
+    });
+    rig.until(B, Role::Claiming, 2_000);
+    rig.tell(A, |machine, now| machine.fit(now, Ok(())));
+    rig.until(A, Role::Active, 300);
+    rig.hosts[B].disk = true;
+    rig.run(2_000);
+    assert_eq!(rig.roles(), [Role::Active, Role::Standby]);
+    assert_eq!(rig.hosts[B].machine.counters().abandoned, 1);
+}
+
+/// What is reserved is used once at most: the process that starts again does not know whether it was.
+#[test]
+fn a_generation_that_was_reserved_is_not_taken_by_the_next_process() {
+    let mut rig = Rig::settled();
+    rig.kill(A);
+    rig.kill(B);
+    assert_eq!(rig.hosts[A].written, 2);
+    rig.start(A);
+    rig.until(A, Role::Active, 1_100);
+    assert_eq!(rig.generation(A).number, 3);
 }
 
 #[test]
@@ -280,6 +322,26 @@ fn a_switchover_that_does_not_come_about_leaves_all_as_it_was() {
     rig.run(1_000);
     assert_eq!(rig.roles(), [Role::Standby, Role::Active]);
     assert!(rig.transmits(B));
+}
+
+/// The standby declines, and is ready again before it hears that it may no longer: it takes over, and only it is active.
+#[test]
+fn a_grant_that_is_withdrawn_may_have_been_taken() {
+    let mut rig = Rig::settled();
+    rig.tell(B, |machine, now| machine.wish(now, Wish::Switchover));
+    rig.tell(A, |machine, now| machine.synced(now, false));
+    rig.run(2);
+    rig.tell(B, |machine, now| machine.prepared(now));
+    rig.run(1);
+    assert!(rig.hosts[A].machine.view(rig.now()).peer.unwrap().advert.flags.grant);
+    rig.hosts[B].heard = false;
+    rig.run(25);
+    assert_eq!(rig.role(A), Role::Standby);
+    rig.tell(A, |machine, now| machine.synced(now, true));
+    rig.hosts[B].heard = true;
+    rig.run(1_000);
+    assert_eq!(rig.roles(), [Role::Active, Role::Standby]);
+    assert_eq!(rig.hosts[B].orders, [Order::Prepare, Order::Drain, Order::Deactivate { reason: Reason::Switchover }]);
 }
 
 #[test]

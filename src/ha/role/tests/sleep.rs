@@ -81,9 +81,8 @@ fn a_standby_that_slept_has_heard_nothing_because_it_slept() {
 
 #[test]
 fn a_claim_that_slept_is_looked_at_anew() {
-    let mut rig = Rig::settled();
     // B sleeps; A claims, and its disk takes so long that both sleep and wake meanwhile.
-    rig.hosts[A].disk = false;
+    let mut rig = Rig::settled_without_disk();
     rig.hosts[B].asleep = true;
     rig.until(A, Role::Claiming, 100);
     rig.hosts[A].asleep = true;

@@ -75,9 +75,10 @@ struct Node {
     /// The highest active generation of the peer that its machine was told of.
     told: Option<Generation>,
     unfit: bool,
-    /// As its machine knows it.
-    told_unfit: bool,
-    /// It could not be let, by its health or by the API, until then.
+    /// As its machine knows it: by its health, or by what the disk or the provider said last, which may count for longer than
+    /// either is out of order.
+    told_unable: bool,
+    /// It could not be let until then.
     unable_until: u64,
     api_lost: bool,
     api_good_since: u64,
@@ -386,9 +387,7 @@ impl World {
         let lately = |since: u64| since > 0 && since + claim + DETECTION + HEALED > self.now;
         let slept = lately(other.slept_until.max(self.nodes[at].slept_until));
         let unheard = lately(self.network_bad + u64::from(self.network_bad > 0) * START_PATIENCE.as_micros() as u64);
-        // What its provider said last may count for longer than the API is lost.
-        let refused = other.machine.view(self.local(1 - at)).rehearsal.is_some();
-        let unable = other.unfit || refused || other.api_lost || lately(other.unable_until);
+        let unable = other.unfit || other.told_unable || other.api_lost || lately(other.unable_until);
         match order {
             Order::Activate { cause: Cause::Silence | Cause::Alone, .. } => slept || unheard || unable,
             Order::Activate { cause: Cause::Elected | Cause::Handover, .. } => unable,
@@ -441,12 +440,14 @@ impl World {
 
     fn settle(&mut self, at: usize, now: Time) {
         let node = &mut self.nodes[at];
-        if std::mem::replace(&mut node.told_unfit, node.unfit) {
-            node.unable_until = self.now;
-        }
         let fit = if node.unfit { Err("a fault of the simulation".into()) } else { Ok(()) };
         node.machine.fit(now, fit);
         node.machine.tick(now);
+        let view = node.machine.view(now);
+        let unable = view.unfit.is_some() || view.rehearsal.is_some() || view.disk.is_some();
+        if std::mem::replace(&mut node.told_unable, unable) {
+            node.unable_until = self.now;
+        }
         let outputs: Vec<Output> = std::iter::from_fn(|| node.machine.poll_output()).collect();
         let boot = node.boot;
         // Now and then the thread is put to sleep between what it decided and what it does.
@@ -772,7 +773,7 @@ fn node(plan: &Plan, at: usize, random: &mut ChaCha8Rng) -> Node {
         activated_at: 0,
         told: None,
         unfit: false,
-        told_unfit: false,
+        told_unable: false,
         unable_until: 0,
         api_lost: false,
         api_good_since: 0,

@@ -41,6 +41,8 @@ impl Standing {
 #[derive(Debug, Default)]
 pub struct Ledger {
     standing: BTreeMap<u64, Standing>,
+    /// Ended at some host: where two are active, the other may hear of it late, and answer for a change meanwhile.
+    over: BTreeSet<u64>,
     /// Ended, and acknowledged.
     ended: BTreeSet<u64>,
     /// Calls lost as they may be: with both memories, or by a host that could not know better.
@@ -51,6 +53,9 @@ pub struct Ledger {
 impl Ledger {
     /// The answer of `at`'s that tells of this change left because `standby`, the peer's memory, has it.
     pub fn acknowledged(&mut self, call: u64, change: u64, at: usize, active: u64, standby: u64) {
+        if self.over.contains(&call) {
+            return;
+        }
         let standing = self.standing.entry(call).or_insert(Standing { change, memories: [None; 2] });
         standing.change = standing.change.max(change);
         (standing.memories[at], standing.memories[1 - at]) = (Some(active), Some(standby));
@@ -59,6 +64,7 @@ impl Ledger {
     /// It ended at some host; who has heard of it is another matter.
     pub fn ended(&mut self, call: u64) {
         self.standing.remove(&call);
+        self.over.insert(call);
     }
 
     pub fn end_acknowledged(&mut self, call: u64) {

@@ -20,7 +20,11 @@ use super::{
 };
 use crate::{
     base::Time,
-    ha::{link::Report, replicate::Peer, role::Order},
+    ha::{
+        link::Report,
+        replicate::Peer,
+        role::{Order, Reason},
+    },
 };
 
 /// A call more is not begun beyond these.
@@ -179,6 +183,10 @@ impl Calls {
         self.hosts[at] = Host::new(boot, 0);
         let silently = chance(random, 50);
         self.line.crash(around, random, at, silently, &mut self.todo);
+        // The other one may have let it take over, and not have come to obey yet.
+        for (order, excused) in &mut self.hosts[1 - at].orders {
+            *excused |= matches!(order, Order::Deactivate { reason: Reason::Switchover | Reason::Fault });
+        }
         Ok(())
     }
 
