@@ -37,7 +37,7 @@ const PATIENCE: usize = 12;
 const FLAT_OUT: f64 = 2e7;
 
 /// No round begins after so long: on a busy machine trials are made again and again, and the run must end.
-const BUDGET: Duration = Duration::from_secs(450);
+const BUDGET: Duration = Duration::from_secs(600);
 
 /// One thing to search for in each round.
 type Contest = (Who, Work);
