@@ -323,6 +323,7 @@ fn sum(samples: &Samples, name: &str) -> f64 {
 
 fn ten(lab: &mut Lab<'_>) -> Result<String> {
     let mut active = lab.active().context("not exactly one is active")?;
+    let ports = sum(&lab.node(active)?.metrics()?, "tandem_media_ports_free");
     let limit = Duration::from_secs(240);
     let calls = 20_000;
     let callee = Phone { calls, limit, ..lab.callee(Law::A) };
@@ -352,6 +353,8 @@ fn ten(lab: &mut Lab<'_>) -> Result<String> {
     let metrics = lab.node(active)?.metrics()?;
     let (sessions, flows) = (sum(&metrics, "tandem_media_sessions"), sum(&metrics, "tandem_flows"));
     ensure!(sessions == 0.0 && flows == 0.0, "{sessions} media sessions and {flows} flows are left");
+    let free = sum(&metrics, "tandem_media_ports_free");
+    ensure!(free == ports && ports > 0.0, "{free} port pairs are free, and {ports} were");
     let (established, refused) = established(lab)?;
     let records = merged_records(lab)?;
     let answered = records.values().filter(|record| record["cause"] == "hangup").count();
@@ -359,7 +362,7 @@ fn ten(lab: &mut Lab<'_>) -> Result<String> {
     let (least, most) = (resident.iter().min().copied().unwrap_or(0), resident.iter().max().copied().unwrap_or(0));
     Ok(format!(
         "{established} calls established over {FAILOVERS} failovers, none lost, {refused} refused before their answer; \
-         {answered} records after merging; resident memory of who was active {least} to {most} KiB"
+         {answered} records after merging; {free} port pairs free, as before; resident memory of who was active {least} to {most} KiB"
     ))
 }
 
