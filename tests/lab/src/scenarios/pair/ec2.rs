@@ -164,6 +164,10 @@ fn link_lost(lab: &mut Lab<'_>) -> Result<String> {
     let slow = Duration::from_millis(300);
     cloud(lab)?.faults(&json!({"delay_ms": {"*": ms(slow)}}))?;
     let active = lab.active().context("not exactly one is active")?;
+    // Of addresses that it took itself this lately it wants to hear twice that they are gone.
+    lab.wait_for_status(active, Duration::from_secs(10), |status| {
+        status["for_s"].as_f64().is_some_and(|s| s > 5.0).then_some(())
+    })?;
     let mut taps = taps_of(lab, active)?;
     let load = Load::begin(lab, &Size::twenty(12))?;
     let at = lab.tap_clock();
