@@ -193,7 +193,7 @@ pub struct Takeover {
     pub ago_s: f64,
     /// From the last heartbeat of the peer to the decision; 0 where its silence was not the cause.
     pub detect_s: f64,
-    /// From the decision to the lease: the disk and the provider.
+    /// From the decision to the lease: the provider, and the disk where it had not taken the generation beforehand.
     pub claim_s: f64,
     /// From the lease to the announcement of the addresses.
     pub announce_s: Option<f64>,
