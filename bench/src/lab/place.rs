@@ -40,8 +40,8 @@ use super::{
 /// Where the generator runs, with all that is not the subject.
 pub const GENERATOR_CPU: usize = 0;
 pub const SUBJECT_CPU: usize = 1;
-/// Rings of 2,048 frames hold what comes in about so long at the rates that are searched.
-const DISTURBED: Duration = Duration::from_millis(3);
+/// Half of what a ring of 2,048 frames holds at the highest rates that are searched: a longer absence may overflow it.
+const DISTURBED: Duration = Duration::from_millis(1);
 /// Share of the asked rate that a generator which keeps pace sends.
 const KEPT: f64 = 0.97;
 /// Calls of each kind.

@@ -24,15 +24,15 @@ use crate::{
     report::{Better, Report, Row, Series, median},
 };
 
-/// Shorter than RFC 2544's, which are a minute: many fit into a round, and fewer meet somebody else on the core.
-const TRIAL: Duration = Duration::from_secs(1);
+/// Shorter than RFC 2544's, which are a minute: most of them fall between the turns of others on a shared core.
+const TRIAL: Duration = Duration::from_millis(300);
 const OVERLOAD: Duration = Duration::from_secs(1);
 /// Of the rate that was found.
 const OVERLOADED: f64 = 1.4;
 /// Lost share at which queues must have been full for long.
 const OVERRUN: f64 = 0.005;
 /// Trials in one search that are made again because somebody else had one of the cores.
-const PATIENCE: usize = 12;
+const PATIENCE: usize = 40;
 /// Packets a second that no generator here sends: it sends what it can.
 const FLAT_OUT: f64 = 2e7;
 

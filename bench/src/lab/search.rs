@@ -12,7 +12,7 @@ const FIRST_STEP: f64 = 1.1;
 /// Packets a second below which there is nothing to be found.
 const LEAST: f64 = 100.0;
 /// Trials that must pass at the rate that is reported, the one that found it among them.
-const CONFIRMATIONS: usize = 3;
+const CONFIRMATIONS: usize = 10;
 
 #[derive(Clone, Copy, Debug)]
 pub struct Trial {
