@@ -232,12 +232,23 @@ pub fn pin(cpus: &[usize]) -> io::Result<()> {
     if result < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
 }
 
+/// The nice value of what comes first.
+const FIRST: libc::c_int = -20;
+
 /// Puts a thread (0: the calling one) before all others that share its CPU, as far as the fair scheduler goes. Real-time
 /// classes would not do: the kernel takes their CPU away for up to 50 ms in a second.
 pub fn prefer(thread: u32) -> io::Result<()> {
     // SAFETY: setpriority takes three integers.
-    let result = unsafe { libc::setpriority(libc::PRIO_PROCESS, thread, -20) };
+    let result = unsafe { libc::setpriority(libc::PRIO_PROCESS, thread, FIRST) };
     if result < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+}
+
+/// Brings the kernel's account of a preferred thread up to this moment, on whatever CPU it runs: the scheduler writes down
+/// what a thread has run when its priority changes, and otherwise at its next tick.
+pub fn settle(thread: u32) -> io::Result<()> {
+    // SAFETY: setpriority takes three integers.
+    let result = unsafe { libc::setpriority(libc::PRIO_PROCESS, thread, FIRST + 1) };
+    if result < 0 { Err(io::Error::last_os_error()) } else { prefer(thread) }
 }
 
 /// The index of an interface in the calling thread's namespace.

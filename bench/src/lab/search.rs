@@ -1,5 +1,6 @@
-//! The zero-loss rate by search (RFC 2544 §26.1's throughput): the highest rate at which a trial loses less than
-//! `LOSS_BOUND`. Pure: a trial is a function.
+//! The zero-loss rate by search: RFC 2544 §26.1's throughput with `LOSS_BOUND`, on a machine that others share. What a
+//! subject carries wavers there, so a rate counts as carried when most of its trials pass (draft-ietf-bmwg-mlrsearch-12:
+//! a goal exceed ratio of 0.5, the recommended one). Pure: a trial is a function.
 
 use anyhow::Result;
 
@@ -11,8 +12,8 @@ const RESOLUTION: f64 = 1.02;
 const FIRST_STEP: f64 = 1.1;
 /// Packets a second below which there is nothing to be found.
 const LEAST: f64 = 100.0;
-/// Trials that must pass at the rate that is reported, the one that found it among them.
-const CONFIRMATIONS: usize = 10;
+/// Trials of a rate, of which most decide.
+const TRIALS: usize = 3;
 
 #[derive(Clone, Copy, Debug)]
 pub struct Trial {
@@ -50,32 +51,57 @@ pub struct Found {
 /// Around `hint`. A trial whose result may be somebody else's doing is made again, `patience` times in all.
 pub fn zero_loss(hint: f64, patience: usize, mut trial: impl FnMut(f64) -> Result<Trial>) -> Result<Found> {
     let mut repeated = 0;
-    let (rate, by_generator) = search(hint, |rate| {
+    let mut standing = |rate| {
         let mut seen = trial(rate)?;
         while !seen.stands() && repeated < patience {
             repeated += 1;
             seen = trial(rate)?;
         }
         Ok(seen)
-    })?;
+    };
+    let (rate, by_generator) = search(hint, |rate| most(rate, &mut standing))?;
     Ok(Found { rate, by_generator, repeated })
 }
 
+/// What most trials of a rate say.
+struct Verdict {
+    carried: bool,
+    /// The least that was offered in a trial that passed.
+    offered: f64,
+    kept_pace: bool,
+}
+
+fn most(rate: f64, mut trial: impl FnMut(f64) -> Result<Trial>) -> Result<Verdict> {
+    let (mut passed, mut failed) = (0, 0);
+    let mut verdict = Verdict { carried: true, offered: rate, kept_pace: false };
+    while passed.max(failed) <= TRIALS / 2 {
+        let seen = trial(rate)?;
+        if seen.passes() {
+            passed += 1;
+            verdict.offered = verdict.offered.min(seen.offered);
+            verdict.kept_pace |= seen.kept_pace;
+        } else {
+            failed += 1;
+        }
+    }
+    Ok(Verdict { carried: passed > failed, ..verdict })
+}
+
 /// The rate, and whether the generator ended first.
-fn search(hint: f64, mut trial: impl FnMut(f64) -> Result<Trial>) -> Result<(f64, bool)> {
+fn search(hint: f64, mut judge: impl FnMut(f64) -> Result<Verdict>) -> Result<(f64, bool)> {
     // What was asked for, and of the lower one what was really offered.
     let (mut low, mut high, mut carried) = (0.0, f64::INFINITY, 0.0);
     let mut rate = hint;
     let mut step = FIRST_STEP;
-    // A bracket: up or down in growing steps until one passes and one does not.
+    // A bracket: up or down in growing steps until one is carried and one is not.
     while low == 0.0 || high.is_infinite() {
-        let seen = trial(rate)?;
-        if seen.passes() {
+        let seen = judge(rate)?;
+        if seen.carried {
             // Where a higher rate is known to be too much, a generator that does not keep pace is no limit.
             if !seen.kept_pace && high.is_infinite() {
-                return Ok((seen.offered.min(rate), true));
+                return Ok((seen.offered, true));
             }
-            (low, carried) = (rate, seen.offered.min(rate));
+            (low, carried) = (rate, seen.offered);
             rate = if high.is_finite() { rate } else { rate * step };
         } else {
             high = rate;
@@ -88,23 +114,11 @@ fn search(hint: f64, mut trial: impl FnMut(f64) -> Result<Trial>) -> Result<(f64
     }
     while high / low > RESOLUTION {
         let middle = (low * high).sqrt();
-        let seen = trial(middle)?;
-        if seen.passes() {
-            (low, carried) = (middle, seen.offered.min(middle));
+        let seen = judge(middle)?;
+        if seen.carried {
+            (low, carried) = (middle, seen.offered);
         } else {
             high = middle;
-        }
-    }
-    // A rate that passed once by luck steps down, in growing steps, until it passes as often as asked.
-    let (mut passed, mut step) = (1, RESOLUTION);
-    while passed < CONFIRMATIONS && low > LEAST {
-        let seen = trial(low)?;
-        if seen.passes() {
-            (passed, carried) = (passed + 1, carried.min(seen.offered));
-        } else {
-            low /= step;
-            (passed, carried) = (0, low);
-            step *= RESOLUTION;
         }
     }
     Ok((carried, false))
@@ -183,15 +197,22 @@ mod tests {
     }
 
     #[test]
-    fn a_rate_that_passes_by_luck_is_not_reported() {
-        let mut trials = 0;
-        let found = zero_loss(5e5, 0, |rate| {
-            trials += 1;
-            // The first look at anything up to 510,000 passes.
-            let limit = if trials <= 2 { 5.1e5 } else { 4.5e5 };
-            subject(limit, 1e7)(rate)
-        })
-        .expect("trials do not fail");
-        assert!(found.rate <= 4.5e5, "{found:?}");
+    fn neither_one_lucky_trial_nor_one_unlucky_one_decides() {
+        for odd in 0..12 {
+            let mut trials = 0;
+            let found = zero_loss(4.9e5, 0, |rate| {
+                trials += 1;
+                let limit = if trials - 1 != odd {
+                    5e5
+                } else if rate > 5e5 {
+                    1e7
+                } else {
+                    0.0
+                };
+                subject(limit, 1e8)(rate)
+            })
+            .expect("trials do not fail");
+            assert!(found.rate <= 5e5 && found.rate > 4.9e5, "{odd}: {found:?}");
+        }
     }
 }

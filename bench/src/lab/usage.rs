@@ -2,11 +2,19 @@
 //!
 //! From the kernel's own account of every switch (Documentation/scheduler/sched-stats: a thread's schedstat is
 //! nanoseconds on a core, nanoseconds in line for one, and slices), so it sees what a clock cannot: somebody else on the
-//! core.
+//! core. What the hypervisor takes away is in neither of the two, so it shows as time that passed without a thread that
+//! never sleeps.
 
-use std::{collections::BTreeMap, fs, path::Path, time::Duration};
+use std::{
+    collections::BTreeMap,
+    fs,
+    path::Path,
+    time::{Duration, Instant},
+};
 
 use anyhow::{Context, Result};
+
+use super::bpf::settle;
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Usage {
@@ -14,36 +22,58 @@ pub struct Usage {
     pub waited: Duration,
 }
 
-/// By thread.
+/// What a thread did between two looks.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Spell {
+    pub usage: Usage,
+    pub passed: Duration,
+}
+
+impl Spell {
+    /// For how long a thread that never sleeps was kept from its core, by whomever.
+    pub fn away(&self) -> Duration {
+        self.passed.saturating_sub(self.usage.ran)
+    }
+}
+
+/// By thread, with the time of the look.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Threads(BTreeMap<u32, Usage>);
+pub struct Threads(BTreeMap<u32, (Instant, Usage)>);
 
 impl Threads {
-    pub fn of(pid: u32) -> Result<Self> {
+    /// `preferred`: those that came first on their core by `bpf::prefer`; their accounts are exact. A running thread's
+    /// account may be a tick old otherwise.
+    pub fn of(pid: u32, preferred: &[u32]) -> Result<Self> {
         let mut threads = BTreeMap::new();
         for task in tasks(pid)? {
             // It may have ended meanwhile.
+            if preferred.contains(&task) && settle(task).is_err() {
+                continue;
+            }
+            let at = Instant::now();
             if let Ok(text) = fs::read_to_string(format!("/proc/{pid}/task/{task}/schedstat")) {
-                threads.insert(task, parse(&text)?);
+                threads.insert(task, (at, parse(&text)?));
             }
         }
         Ok(Threads(threads))
     }
 
-    fn since<'a>(&'a self, before: &'a Threads) -> impl Iterator<Item = Usage> + 'a {
-        self.0.iter().map(|(thread, now)| {
-            let then = before.0.get(thread).copied().unwrap_or_default();
-            Usage { ran: now.ran.saturating_sub(then.ran), waited: now.waited.saturating_sub(then.waited) }
+    /// Of threads that were there before.
+    fn since<'a>(&'a self, before: &'a Threads) -> impl Iterator<Item = Spell> + 'a {
+        self.0.iter().filter_map(|(thread, (at, now))| {
+            let (began, then) = before.0.get(thread)?;
+            let (ran, waited) = (now.ran.saturating_sub(then.ran), now.waited.saturating_sub(then.waited));
+            Some(Spell { usage: Usage { ran, waited }, passed: at.saturating_duration_since(*began) })
         })
     }
 
     /// Of the thread that has run most since: the one that forwards.
-    pub fn busiest_since(&self, before: &Threads) -> Usage {
-        self.since(before).max_by_key(|usage| usage.ran).unwrap_or_default()
+    pub fn busiest_since(&self, before: &Threads) -> Spell {
+        self.since(before).max_by_key(|spell| spell.usage.ran).unwrap_or_default()
     }
 
     pub fn ran_since(&self, before: &Threads) -> Duration {
-        self.since(before).map(|usage| usage.ran).sum()
+        self.since(before).map(|spell| spell.usage.ran).sum()
     }
 }
 
@@ -85,10 +115,14 @@ mod tests {
 
     #[test]
     fn the_busiest_thread_is_the_one_that_ran_most_meanwhile() {
-        let before = Threads([(1, usage(900, 500)), (2, usage(10, 3))].into());
-        let after = Threads([(1, usage(910, 900)), (2, usage(90, 5)), (3, usage(7, 0))].into());
-        assert_eq!(after.busiest_since(&before), usage(80, 2));
-        assert_eq!(after.ran_since(&before), Duration::from_nanos(10 + 80 + 7));
+        let (then, passed) = (Instant::now(), Duration::from_nanos(100));
+        let now = then + passed;
+        let before = Threads([(1, (then, usage(900, 500))), (2, (then, usage(10, 3)))].into());
+        let after = Threads([(1, (now, usage(910, 900))), (2, (now, usage(90, 5))), (3, (now, usage(7, 0)))].into());
+        let busiest = after.busiest_since(&before);
+        assert_eq!(busiest, Spell { usage: usage(80, 2), passed });
+        assert_eq!(busiest.away(), Duration::from_nanos(20), "2 in line, 18 that the hypervisor took");
+        assert_eq!(after.ran_since(&before), Duration::from_nanos(10 + 80));
     }
 
     #[test]
