@@ -133,7 +133,6 @@ fn contest(place: &mut Place, work: Work, results: &mut Results) -> Result<()> {
     let length = trial_length(place.who);
     let found = zero_loss(hint, PATIENCE, |rate| {
         let trial = place.trial(work, rate, length)?;
-
         results.trials.push((trial.offered, trial.loss));
         if trial.loss > OVERRUN {
             place.recover()?;
