@@ -27,6 +27,10 @@ impl Ng {
         self.standby = standby;
     }
 
+    pub fn is_standby(&self) -> bool {
+        self.standby
+    }
+
     /// Somebody wants every call, and from now on those that change.
     pub fn mark_all(&mut self) {
         self.journal = Some(Default::default());

@@ -252,6 +252,7 @@ impl Connection {
     fn request(&mut self, now: Time, machine: &mut Ng, media: &mut dyn MediaControl) -> bool {
         let Some(web) = &mut self.web else { return false };
         let source = self.remote.ip();
+        web.stand_by(machine.is_standby());
         let mut answer = |bytes: &Bytes, dress| match dress {
             Dress::Cookie => machine.message(now, source, bytes, media),
             Dress::Plain => machine.plain(now, bytes, media),

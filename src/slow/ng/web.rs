@@ -2,7 +2,8 @@
 //! the machine, bytes to be sent back. Does no I/O; slow-path thread.
 //!
 //! Always holds: a head, a body and a WebSocket message are bounded before anything is kept of them; what is no request is
-//! answered with why, and its connection closed; a page of another origin in somebody's browser is refused.
+//! answered with why, and its connection closed; a page of another origin in somebody's browser is refused. On the standby of a
+//! pair nothing is carried out, and whoever asks is told so, that a proxy or a balancer goes to the other host.
 
 use std::io::{self, ErrorKind, Read, Write};
 
@@ -51,13 +52,22 @@ pub struct Web {
     socket: Option<(Box<WebSocket<Pipe>>, Dress)>,
     /// The request that is coming in was told to go on (RFC 9110 §10.1.1).
     continued: bool,
+    standby: bool,
 }
 
 impl Web {
+    /// Whether this host is the standby of its pair.
+    pub fn stand_by(&mut self, standby: bool) {
+        self.standby = standby;
+    }
+
     /// Takes one request or one WebSocket message from the front of `incoming`.
     pub fn step(&mut self, incoming: &mut BytesMut, outgoing: &mut Vec<u8>, answer: Answer<'_>) -> Step {
         match &mut self.socket {
-            Some((socket, dress)) => message(socket, *dress, incoming, outgoing, answer),
+            Some((socket, dress)) => {
+                let answer: Option<Answer<'_>> = if self.standby { None } else { Some(answer) };
+                message(socket, *dress, incoming, outgoing, answer)
+            }
             None => self.request(incoming, outgoing, answer),
         }
     }
@@ -82,6 +92,9 @@ impl Web {
         self.continued = false;
         incoming.advance(head.bytes);
         let body = incoming.split_to(head.body_bytes).freeze();
+        if self.standby {
+            return refuse(outgoing, Status::Standby);
+        }
         let (status, kind, said) = match head.asks {
             Asks::Upgrade { key, dress } => {
                 let (name, _) = SUBPROTOCOLS.into_iter().find(|(_, of)| *of == dress).unwrap_or(SUBPROTOCOLS[0]);
@@ -253,6 +266,7 @@ enum Status {
     OtherType,
     OtherVersion,
     HeadTooLarge,
+    Standby,
 }
 
 impl Status {
@@ -268,6 +282,7 @@ impl Status {
             Status::OtherType => "415 Unsupported Media Type",
             Status::OtherVersion => "426 Upgrade Required",
             Status::HeadTooLarge => "431 Request Header Fields Too Large",
+            Status::Standby => "503 Service Unavailable",
         }
     }
 
@@ -275,7 +290,7 @@ impl Status {
         match self {
             Status::Ok => "",
             Status::Bad => "this is no request",
-            Status::NoMessage => "the body is no message of the ng protocol, or this host is on standby",
+            Status::NoMessage => "the body is no message of the ng protocol",
             Status::NoSubprotocol => "the subprotocols here are ng.rtpengine.com and ng-plain.rtpengine.com",
             Status::OtherOrigin => "pages of another origin may not send commands",
             Status::NotHere => "here are /ng, /ng-plain and /ping",
@@ -285,6 +300,7 @@ impl Status {
             Status::OtherType => "the type is application/x-rtpengine-ng, for /ng-plain also application/json",
             Status::OtherVersion => "the version of WebSocket here is 13",
             Status::HeadTooLarge => "the head is too long",
+            Status::Standby => "this host is the standby of its pair: ask the other",
         }
     }
 }
@@ -318,22 +334,33 @@ fn limits() -> WebSocketConfig {
         .max_frame_size(Some(NG_MESSAGE_BYTES))
 }
 
-/// One frame's worth: pings are answered and a close is closed by the library.
+/// One frame's worth: pings are answered and a close is closed by the library. Without an answerer, a message closes.
 fn message(
     socket: &mut WebSocket<Pipe>,
     dress: Dress,
     incoming: &mut BytesMut,
     outgoing: &mut Vec<u8>,
-    answer: Answer<'_>,
+    answer: Option<Answer<'_>>,
 ) -> Step {
     // Only when all of it is read: what waits stays where it is bounded.
     if socket.get_ref().incoming.is_empty() {
         socket.get_mut().incoming = incoming.split();
     }
     let read = socket.read();
-    let reply = match &read {
-        Ok(Message::Text(text)) => answer(&Bytes::copy_from_slice(text.as_bytes()), dress),
-        Ok(Message::Binary(bytes)) => answer(bytes, dress),
+    let said = match &read {
+        Ok(Message::Text(text)) => Some(Bytes::copy_from_slice(text.as_bytes())),
+        Ok(Message::Binary(bytes)) => Some(bytes.clone()),
+        _ => None,
+    };
+    let reply = match (said, answer) {
+        (Some(bytes), Some(answer)) => answer(&bytes, dress),
+        (Some(_), None) => {
+            // RFC 6455 §7.4.1 leaves 1012 and 1013 to IANA's registry: come again, elsewhere.
+            let _ = socket.close(Some(CloseFrame { code: CloseCode::Again, reason: Status::Standby.why().into() }));
+            let _ = socket.flush();
+            outgoing.append(&mut socket.get_mut().outgoing);
+            return Step::Close;
+        }
         _ => None,
     };
     let replied = reply.map(|reply| {

@@ -74,6 +74,19 @@ fn requests_are_answered_one_after_another_wherever_they_are_cut() {
 }
 
 #[test]
+fn a_standby_says_so_and_carries_nothing_out() {
+    for request in
+        [post("/ng", TYPE, "", "1 x"), "GET /ping HTTP/1.1\r\n\r\n".into(), upgrade(&format!("{VERSION}{PROTOCOL}"))]
+    {
+        let mut talk = Talk::new();
+        talk.web.stand_by(true);
+        let (heard, step) = talk.text(&request);
+        assert!(heard.starts_with("HTTP/1.1 503 ") && !heard.contains("Cookie 1 x"), "{heard}");
+        assert_eq!(step, Step::Close);
+    }
+}
+
+#[test]
 fn a_client_that_asks_first_is_told_to_go_on_once() {
     let request = post("/ng", TYPE, "Expect: 100-continue\r\n", "1 xy");
     let (head, body) = request.split_at(request.len() - 4);
@@ -181,6 +194,17 @@ fn a_websocket_message_that_is_too_long_or_unmasked_ends_its_connection_with_the
         let (heard, step) = talk.says(frame);
         assert_eq!((heard[0], &heard[2..4], step), (0x88, &code.to_be_bytes()[..], Step::Close));
     }
+}
+
+#[test]
+fn a_websocket_of_a_host_that_is_the_standby_now_ends_with_the_next_message() {
+    let (mut talk, mut client) = websocket("ng.rtpengine.com");
+    talk.web.stand_by(true);
+    client.write(Message::text("1 {}")).unwrap();
+    let (heard, step) = exchange(&mut talk, &mut client);
+    let [Message::Close(Some(frame))] = heard.as_slice() else { panic!("{heard:?}") };
+    // IANA's registry of WebSocket close codes: try again later.
+    assert_eq!((u16::from(frame.code), step), (1013, Step::Close));
 }
 
 #[test]
