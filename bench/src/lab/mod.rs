@@ -20,7 +20,7 @@ mod rates;
 mod search;
 mod sink;
 mod subject;
-mod usage;
+pub mod usage;
 
 use std::path::Path;
 

@@ -58,6 +58,15 @@ impl Threads {
         Ok(Threads(threads))
     }
 
+    pub fn one(&self, thread: u32) -> Option<Usage> {
+        self.0.get(&thread).map(|(_, usage)| *usage)
+    }
+
+    /// Of all of them so far.
+    pub fn ran(&self) -> Duration {
+        self.0.values().map(|(_, usage)| usage.ran).sum()
+    }
+
     /// Of threads that were there before.
     fn since<'a>(&'a self, before: &'a Threads) -> impl Iterator<Item = Spell> + 'a {
         self.0.iter().filter_map(|(thread, (at, now))| {

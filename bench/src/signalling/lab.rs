@@ -25,7 +25,7 @@ use super::{
     calls::{Generator, Load, Outcome, Phone, Phones},
     messages::{self, Codec},
 };
-use crate::Bench;
+use crate::{Bench, lab::usage::Threads};
 
 /// The generator shares it with the worker.
 const GENERATOR_CPU: usize = 1;
@@ -124,20 +124,9 @@ impl Lab {
     /// Processor time so far.
     pub fn times(&self) -> Result<Times> {
         let pid = self.appliance()?.process.pid();
-        let mut times = Times::default();
-        for task in std::fs::read_dir(format!("/proc/{pid}/task"))? {
-            let task = task?;
-            let text = std::fs::read_to_string(task.path().join("schedstat"))?;
-            let mut nanoseconds = text.split_whitespace().map_while(|word| word.parse().ok());
-            let time = Duration::from_nanos(nanoseconds.next().context("no time in schedstat")?);
-            if task.file_name().to_str() == Some(&pid.to_string()) {
-                times.slow_path = time;
-                times.waited = Duration::from_nanos(nanoseconds.next().context("no delay in schedstat")?);
-            } else {
-                times.others += time;
-            }
-        }
-        Ok(times)
+        let threads = Threads::of(pid, &[])?;
+        let slow = threads.one(pid).context("the appliance has no slow path")?;
+        Ok(Times { slow_path: slow.ran, waited: slow.waited, others: threads.ran().saturating_sub(slow.ran) })
     }
 
     pub fn metric(&self, name: &str) -> Result<f64> {
